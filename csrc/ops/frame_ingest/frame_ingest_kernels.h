@@ -1,0 +1,297 @@
+// The arithmetic of frame_ingest, one row of output at a time: vertical filter, horizontal filter, colour, write.
+// Vertical first: source rows are contiguous, so every sample is loaded and converted in full vectors, and what is left
+// for the horizontal filter is one short row of floats in the first-level cache.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "ops/frame_ingest/frame_ingest_plan.h"
+#include "ops/frame_ingest/frame_ingest_simd.h"
+
+namespace vqafast {
+namespace VQAFAST_ISA {
+
+using ingest::CropPlan;
+using ingest::kMaxLanes;
+using ingest::kRowsPerTask;
+using ingest::PlanePlan;
+using ingest::Taps;
+
+template <typename Sample>
+VQAFAST_INLINE const Sample* row_at(const std::uint8_t* base, std::ptrdiff_t row_stride, std::ptrdiff_t row) {
+  return reinterpret_cast<const Sample*>(base + row * row_stride);
+}
+
+// out[x] = sum over t of weight[t] * row_t[x], for kVectors vectors from x on.
+template <int kVectors, typename Sample>
+VQAFAST_INLINE void filter_columns(const std::uint8_t* rows, std::ptrdiff_t row_stride, const float* weight, int taps, int x,
+                           float* out) {
+  VFloat sum[kVectors];
+  const Sample* row = row_at<Sample>(rows, row_stride, 0) + x;
+  const VFloat w0 = splat(weight[0]);
+  for (int j = 0; j < kVectors; ++j) sum[j] = w0 * load(row + j * kLanes);
+  for (int t = 1; t < taps; ++t) {
+    row = row_at<Sample>(rows, row_stride, t) + x;
+    const VFloat w = splat(weight[t]);
+    for (int j = 0; j < kVectors; ++j) sum[j] = mul_add(w, load(row + j * kLanes), sum[j]);
+  }
+  for (int j = 0; j < kVectors; ++j) store(sum[j], out + x + j * kLanes);
+}
+
+template <typename Sample>
+VQAFAST_INLINE void filter_vertically(const std::uint8_t* rows, std::ptrdiff_t row_stride, const float* weight, int taps,
+                              int count, float* out) {
+  constexpr int kBlock = 4 * kLanes;
+  int x = 0;
+  for (; x + kBlock <= count; x += kBlock) filter_columns<4, Sample>(rows, row_stride, weight, taps, x, out);
+  for (; x + kLanes <= count; x += kLanes) filter_columns<1, Sample>(rows, row_stride, weight, taps, x, out);
+  if (x == count) return;
+  if (count >= kLanes) return filter_columns<1, Sample>(rows, row_stride, weight, taps, count - kLanes, out);
+  for (; x < count; ++x) {
+    float sum = 0;
+    for (int t = 0; t < taps; ++t) sum += weight[t] * static_cast<float>(row_at<Sample>(rows, row_stride, t)[x]);
+    out[x] = sum;
+  }
+}
+
+#ifdef VQAFAST_INGEST_PERMUTES
+template <int kVectors>
+VQAFAST_INLINE void filter_permuting(const Taps& taps, const float* row, float* out) {
+  for (int i = 0; i < taps.padded; i += kLanes) {
+    const Index index = window_index(taps.start + i);
+    const float* base = row + taps.start[i];
+    const float* weight = taps.weight + i;
+    VFloat sum = load(weight) * pick<kVectors>(base, index);
+    for (int t = 1; t < taps.taps; ++t) {
+      weight += taps.padded;
+      sum = mul_add(load(weight), pick<kVectors>(base + t, index), sum);
+    }
+    store(sum, out + i);
+  }
+}
+
+VQAFAST_INLINE void filter_dots(const Taps& taps, const float* row, float* out) {
+  for (int i = 0; i < taps.padded; i += 8) {
+    __m256 group[8];
+    for (int j = 0; j < 8; ++j) {
+      const float* sample = row + taps.start[i + j];
+      const float* weight = taps.weight + static_cast<std::ptrdiff_t>(i + j) * taps.taps;
+      group[j] = _mm256_mul_ps(_mm256_loadu_ps(sample), _mm256_loadu_ps(weight));
+      for (int t = 8; t < taps.taps; t += 8) {
+        group[j] = _mm256_fmadd_ps(_mm256_loadu_ps(sample + t), _mm256_loadu_ps(weight + t), group[j]);
+      }
+    }
+    _mm256_storeu_ps(out + i, sum_groups(group));
+  }
+}
+#else
+VQAFAST_INLINE void filter_dots(const Taps& taps, const float* row, float* out) {
+  for (int i = 0; i < taps.padded; ++i) {
+    const float* sample = row + taps.start[i];
+    const float* weight = taps.weight + static_cast<std::ptrdiff_t>(i) * taps.taps;
+    VFloat sum = load(sample) * load(weight);
+    for (int t = kLanes; t < taps.taps; t += kLanes) sum = mul_add(load(sample + t), load(weight + t), sum);
+    out[i] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  }
+}
+#endif
+
+// Returns the filtered row: `out`, or `row` itself when the filter is the identity.
+VQAFAST_INLINE const float* filter_horizontally(const Taps& taps, const float* row, float* out) {
+  if (taps.layout == ingest::Layout::kIdentity) return row;
+#ifdef VQAFAST_INGEST_PERMUTES
+  if (taps.layout == ingest::Layout::kPermute) {
+    if (taps.window <= kLanes) {
+      filter_permuting<1>(taps, row, out);
+    } else if (taps.window <= 2 * kLanes) {
+      filter_permuting<2>(taps, row, out);
+    } else {
+#ifdef __AVX512F__
+      filter_permuting<4>(taps, row, out);
+#endif
+    }
+    return out;
+  }
+#endif
+  filter_dots(taps, row, out);
+  return out;
+}
+
+template <typename Sample>
+VQAFAST_INLINE const float* resample_row(const PlanePlan& plane, int row, float* filtered, float* out) {
+  const Taps& v = plane.y;
+  const std::uint8_t* rows = plane.data + (v.first + v.start[row]) * plane.row_stride +
+                             plane.x.first * static_cast<std::ptrdiff_t>(sizeof(Sample));
+  const float* weight = v.weight + static_cast<std::ptrdiff_t>(row) * v.taps;
+  filter_vertically<Sample>(rows, plane.row_stride, weight, v.used[row], plane.x.last - plane.x.first, filtered);
+  return filter_horizontally(plane.x, filtered, out);
+}
+
+// Interleaved U and V: one vertical pass over the pairs, then each alone.
+template <typename Sample>
+VQAFAST_INLINE void resample_pair_row(const PlanePlan& plane, int row, float* pair, float* u, float* v, float* u_out,
+                              float* v_out, const float** u_row, const float** v_row) {
+  const Taps& taps = plane.y;
+  const int count = plane.x.last - plane.x.first;
+  const std::uint8_t* rows = plane.data + (taps.first + taps.start[row]) * plane.row_stride +
+                             plane.x.first * static_cast<std::ptrdiff_t>(2 * sizeof(Sample));
+  const float* weight = taps.weight + static_cast<std::ptrdiff_t>(row) * taps.taps;
+  filter_vertically<Sample>(rows, plane.row_stride, weight, taps.used[row], 2 * count, pair);
+  for (int x = 0; x < count; ++x) {
+    u[x] = pair[2 * x];
+    v[x] = pair[2 * x + 1];
+  }
+  *u_row = filter_horizontally(plane.x, u, u_out);
+  *v_row = filter_horizontally(plane.x, v, v_out);
+}
+
+struct Color {
+  VFloat c[3][4], low[3], high[3];
+};
+
+VQAFAST_INLINE Color load_color(const CropPlan& plan) {
+  Color color;
+  for (int channel = 0; channel < plan.channels; ++channel) {
+    for (int i = 0; i < 4; ++i) color.c[channel][i] = splat(plan.color[channel][i]);
+    color.low[channel] = splat(plan.low[channel]);
+    color.high[channel] = splat(plan.high[channel]);
+  }
+  return color;
+}
+
+// One vector of every channel. R has no term in U and B none in V.
+template <int kChannels, bool kChroma, typename Luma, typename Out>
+VQAFAST_INLINE void color_vector(const Color& k, const Luma* y, const float* u, const float* v, Out* const* out, int x) {
+  const VFloat luma = load(y + x);
+  VFloat value[3];
+  for (int c = 0; c < kChannels; ++c) value[c] = mul_add(k.c[c][0], luma, k.c[c][3]);
+  if constexpr (kChroma) {
+    const VFloat cb = load(u + x), cr = load(v + x);
+    value[0] = mul_add(k.c[0][2], cr, value[0]);
+    value[1] = mul_add(k.c[1][2], cr, mul_add(k.c[1][1], cb, value[1]));
+    value[2] = mul_add(k.c[2][1], cb, value[2]);
+  }
+  for (int c = 0; c < kChannels; ++c) store(clamp(value[c], k.low[c], k.high[c]), out[c] + x);
+}
+
+template <int kChannels, bool kChroma, typename Luma, typename Out>
+VQAFAST_INLINE void color_row(const Color& k, const Luma* y, const float* u, const float* v, Out* const* out, int count) {
+  if (count < kLanes) {
+    // Too short to overlap a full vector: `u` and `v` are padded, `y` and `out` may not be.
+    Luma padded_y[kLanes] = {};
+    Out padded_out[3][kLanes];
+    Out* const into[3] = {padded_out[0], padded_out[1], padded_out[2]};
+    for (int x = 0; x < count; ++x) padded_y[x] = y[x];
+    color_vector<kChannels, kChroma>(k, padded_y, u, v, into, 0);
+    for (int c = 0; c < kChannels; ++c) std::memcpy(out[c], padded_out[c], count * sizeof(Out));
+    return;
+  }
+  int x = 0;
+  for (; x + kLanes <= count; x += kLanes) color_vector<kChannels, kChroma>(k, y, u, v, out, x);
+  if (x < count) color_vector<kChannels, kChroma>(k, y, u, v, out, count - kLanes);
+}
+
+template <typename Luma, typename Out>
+VQAFAST_INLINE void color_row(const CropPlan& plan, const Color& k, const Luma* y, const float* u, const float* v,
+                      Out* const* out) {
+  if (plan.channels == 1) {
+    color_row<1, false>(k, y, u, v, out, plan.width);
+  } else if (plan.chroma) {
+    color_row<3, true>(k, y, u, v, out, plan.width);
+  } else {
+    color_row<3, false>(k, y, u, v, out, plan.width);
+  }
+}
+
+template <typename Out>
+VQAFAST_INLINE Out* out_at(const CropPlan& plan, int row, int column, int channel) {
+  return reinterpret_cast<Out*>(plan.out + row * plan.out_row + column * plan.out_column + channel * plan.out_channel);
+}
+
+// Rows [begin, end) of `tile` to their places. Upright rows go out one by one; turned by a quarter, they go out as runs
+// of kRowsPerTask neighbours.
+template <typename Out>
+VQAFAST_INLINE void write_tile(const CropPlan& plan, int begin, int end, const Out* tile) {
+  const std::size_t width = ingest::round_up(plan.width, kMaxLanes);
+  const std::ptrdiff_t column = plan.out_column / static_cast<std::ptrdiff_t>(sizeof(Out));
+  const std::ptrdiff_t line = plan.out_row / static_cast<std::ptrdiff_t>(sizeof(Out));
+  const bool quarter = (line < 0 ? -line : line) < (column < 0 ? -column : column);
+  if (!quarter && plan.channels == 3 && plan.out_channel == static_cast<std::ptrdiff_t>(sizeof(Out)) && column == 3) {
+    for (int row = begin; row < end; ++row) {
+      Out* out = out_at<Out>(plan, row, 0, 0);
+      const Out* r = tile + (row - begin) * width;
+      const Out* g = r + kRowsPerTask * width;
+      const Out* b = g + kRowsPerTask * width;
+      for (int x = 0; x < plan.width; ++x) {
+        out[3 * x] = r[x];
+        out[3 * x + 1] = g[x];
+        out[3 * x + 2] = b[x];
+      }
+    }
+    return;
+  }
+  for (int c = 0; c < plan.channels; ++c) {
+    const Out* from = tile + c * kRowsPerTask * width;
+    Out* out = out_at<Out>(plan, begin, 0, c);
+    if (quarter) {
+      for (int x = 0; x < plan.width; ++x, out += column) {
+        for (int row = 0; row < end - begin; ++row) out[row * line] = from[row * width + x];
+      }
+    } else {
+      for (int row = 0; row < end - begin; ++row, out += line) {
+        for (int x = 0; x < plan.width; ++x) out[x * column] = from[row * width + x];
+      }
+    }
+  }
+}
+
+template <typename Sample, typename Out>
+VQAFAST_INLINE void ingest_rows(const CropPlan& plan, int begin, int end, float* scratch) {
+  const ingest::ScratchLayout at = ingest::scratch_layout(plan);
+  // What a kernel loads past the end of a filtered row has weight 0, and must be finite.
+  const auto clear_tail = [scratch](std::size_t row, const Taps& x, int per_pixel) {
+    const std::size_t used = static_cast<std::size_t>(x.last - x.first) * per_pixel;
+    std::memset(scratch + row + used, 0, (ingest::source_row_floats(x, per_pixel) - used) * sizeof(float));
+  };
+  clear_tail(at.luma, plan.luma.x, 1);
+  if (plan.chroma) {
+    clear_tail(at.u, plan.chroma_u.x, 1);
+    clear_tail(at.v, plan.chroma_u.x, 1);
+  }
+  const Color color = load_color(plan);
+  const bool direct = plan.out_column == static_cast<std::ptrdiff_t>(sizeof(Out));
+  const bool copies_luma = plan.luma.x.layout == ingest::Layout::kIdentity;
+  const std::size_t width = ingest::round_up(plan.width, kMaxLanes);
+  Out* tile = reinterpret_cast<Out*>(scratch + at.tile);
+  const float *u = nullptr, *v = nullptr;
+  for (int row = begin; row < end; ++row) {
+    if (plan.chroma) {
+      if (plan.semi_planar) {
+        resample_pair_row<Sample>(plan.chroma_u, row, scratch + at.pair, scratch + at.u, scratch + at.v,
+                                  scratch + at.u_out, scratch + at.v_out, &u, &v);
+      } else {
+        u = resample_row<Sample>(plan.chroma_u, row, scratch + at.u, scratch + at.u_out);
+        v = resample_row<Sample>(plan.chroma_v, row, scratch + at.v, scratch + at.v_out);
+      }
+    }
+    Out* out[3] = {};
+    for (int c = 0; c < plan.channels; ++c) {
+      out[c] = direct ? out_at<Out>(plan, row, 0, c) : tile + (c * kRowsPerTask + row - begin) * width;
+    }
+    const Taps& v_taps = plan.luma.y;
+    if (copies_luma && v_taps.used[row] == 1) {
+      // A single tap has weight 1 by normalisation.
+      const Sample* y = row_at<Sample>(plan.luma.data, plan.luma.row_stride, v_taps.first + v_taps.start[row]);
+      color_row(plan, color, y + plan.luma.x.first, u, v, out);
+    } else {
+      const float* y = resample_row<Sample>(plan.luma, row, scratch + at.luma, scratch + at.y_out);
+      color_row(plan, color, y, u, v, out);
+    }
+  }
+  if (!direct) write_tile(plan, begin, end, tile);
+}
+
+}  // namespace VQAFAST_ISA
+}  // namespace vqafast

@@ -1,0 +1,134 @@
+// Filter taps of one axis: the definition in frame_ingest.h, in the layout the kernels read.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <numeric>
+
+#include "ops/frame_ingest/frame_ingest_plan.h"
+
+namespace vqafast::ingest {
+
+// `count` outputs cover `extent` luma samples from luma sample `begin` on; the plane has `limit` samples on this axis.
+struct Axis {
+  int begin, extent, count;
+  int shift;   // log2 of the subsampling
+  bool sited;  // true: chroma sited on the first of its luma samples; false: centred among them
+  int limit;
+
+  double scale() const { return std::ldexp(static_cast<double>(extent) / count, -shift); }
+  double filter() const { return std::max(1.0, scale()); }
+  double center(int i) const {
+    const double luma = begin + (i + 0.5) * (static_cast<double>(extent) / count);
+    return sited ? std::ldexp(luma - 0.5, -shift) + 0.5 : std::ldexp(luma, -shift);
+  }
+  int max_taps() const { return std::min(limit, static_cast<int>(std::ceil(2 * filter()))); }
+};
+
+// Takes arrays one after another from one block; with no block it only counts.
+class Carver {
+ public:
+  explicit Carver(void* block) : block_(static_cast<std::uint8_t*>(block)) {}
+  template <typename T>
+  T* take(std::size_t count) {
+    T* here = block_ ? reinterpret_cast<T*>(block_ + used_) : nullptr;
+    used_ += round_up(count * sizeof(T), 64);
+    return here;
+  }
+  std::size_t used() const { return used_; }
+  bool counting() const { return !block_; }
+
+ private:
+  std::uint8_t* block_;
+  std::size_t used_ = 0;
+};
+
+struct Window {
+  int first, taps;
+};
+
+// Samples with a weight. The slack keeps rounding from adding a tap of weight 1e-13 at either end.
+inline Window window_of(const Axis& axis, double center) {
+  constexpr double kSlack = 1e-9;
+  const double filter = axis.filter();
+  int first = static_cast<int>(std::floor(center - filter - 0.5 + kSlack)) + 1;
+  int end = static_cast<int>(std::ceil(center + filter - 0.5 - kSlack));
+  first = std::clamp(first, 0, axis.limit - 1);
+  end = std::clamp(end, first + 1, axis.limit);
+  return {first, end - first};
+}
+
+inline bool permutes(const Axis& axis, Lanes lanes) {
+  return std::ceil((lanes.lanes - 1) * axis.scale()) + 2 <= lanes.max_window;
+}
+
+// `horizontal` chooses among the layouts of a row filter; a vertical one is always (output, tap).
+inline Taps make_taps(const Axis& axis, bool horizontal, Lanes lanes, Carver& carver) {
+  Taps t{};
+  t.padded = static_cast<int>(round_up(axis.count, kMaxLanes));
+  t.layout = horizontal && permutes(axis, lanes) ? Layout::kPermute : Layout::kDot;
+  const bool tap_major = t.layout == Layout::kPermute;
+  t.taps = tap_major || !horizontal ? axis.max_taps() : static_cast<int>(round_up(axis.max_taps(), kDotTaps));
+  t.start = carver.take<std::int32_t>(t.padded);
+  t.used = carver.take<std::int32_t>(t.padded);
+  t.weight = carver.take<float>(static_cast<std::size_t>(t.padded) * t.taps);
+  const Window left = window_of(axis, axis.center(0));
+  const Window right = window_of(axis, axis.center(axis.count - 1));
+  t.first = left.first;
+  t.last = right.first + right.taps;
+  if (carver.counting()) return t;
+
+  std::fill_n(t.weight, static_cast<std::size_t>(t.padded) * t.taps, 0.0f);
+  const std::ptrdiff_t per_tap = tap_major ? t.padded : 1;
+  const std::ptrdiff_t per_output = tap_major ? 1 : t.taps;
+  const double inverse = 1 / axis.filter();
+  // Weights repeat every `period` outputs, `advance` samples further on, where no border cuts the window.
+  const std::int64_t outputs = static_cast<std::int64_t>(axis.count) << axis.shift;
+  const std::int64_t common = std::gcd(outputs, static_cast<std::int64_t>(axis.extent));
+  const std::int64_t period = outputs / common, advance = axis.extent / common;
+  bool identity = horizontal;
+  int most = 1;
+  std::int64_t previous_cut = -1;
+  for (int i = 0; i < axis.count; ++i) {
+    float* w = t.weight + i * per_output;
+    const std::int64_t source = i - period;
+    if (source > previous_cut && t.first + t.start[source] + advance + t.used[source] < axis.limit) {
+      t.start[i] = static_cast<std::int32_t>(t.start[source] + advance);
+      t.used[i] = t.used[source];
+      const float* from = t.weight + source * per_output;
+      for (int k = 0; k < t.used[i]; ++k) w[k * per_tap] = from[k * per_tap];
+    } else {
+      const double center = axis.center(i);
+      const Window window = window_of(axis, center);
+      if (window.first == 0) previous_cut = i;
+      double weights_sum = 0;
+      const auto weight = [&](int k) {
+        return std::max(0.0, 1 - std::abs(window.first + k + 0.5 - center) * inverse);
+      };
+      for (int k = 0; k < window.taps; ++k) weights_sum += weight(k);
+      for (int k = 0; k < window.taps; ++k) {
+        w[k * per_tap] = window.taps == 1 ? 1.0f : static_cast<float>(weight(k) / weights_sum);
+      }
+      t.start[i] = window.first - t.first;
+      t.used[i] = window.taps;
+    }
+    most = std::max(most, static_cast<int>(t.used[i]));
+    identity = identity && t.used[i] == 1 && t.start[i] == i;
+  }
+  for (int i = axis.count; i < t.padded; ++i) {
+    t.start[i] = t.start[axis.count - 1];
+    t.used[i] = 0;
+  }
+  if (identity) {
+    t.layout = Layout::kIdentity;
+  } else if (tap_major) {
+    t.taps = most;
+    for (int i = 0; i < t.padded; i += lanes.lanes) {
+      t.window = std::max(t.window, t.start[i + lanes.lanes - 1] - t.start[i] + 1);
+    }
+  }
+  return t;
+}
+
+}  // namespace vqafast::ingest

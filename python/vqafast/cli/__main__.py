@@ -1,0 +1,5 @@
+"""``python -m vqafast.cli``."""
+
+from vqafast.cli import main
+
+main()

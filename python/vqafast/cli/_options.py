@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated
+
+import typer
+
+from vqafast.errors import InvalidArgument
+
+Model = Annotated[str | None, typer.Option("--model", help="Built-in model name or model directory.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, or auto.")]
+Engine = Annotated[str, typer.Option("--engine", help="Inference engine.")]
+Precision = Annotated[str, typer.Option("--precision", help="f32, bf16 or int8, for the backbones.")]
+Threads = Annotated[int, typer.Option("--threads", help="CPU threads; 0 is all cores this process may use.")]
+Samples = Annotated[int, typer.Option("--samples", help="Draws of patch positions; above 1 gives a spread.")]
+Batch = Annotated[int, typer.Option("--batch", help="Samples per call of the backbones.")]
+Pooling = Annotated[str, typer.Option("--pooling", help="hysteresis, mean, min, p5 or harmonic.")]
+Window = Annotated[
+    str | None, typer.Option("--window", help="Also score windows of this length: 2s, 500ms, 1m.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Scores only: no second line, warning or progress.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Traceback of unexpected errors.")]
+
+_UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds(text: str | None) -> float | None:
+    """Seconds of a length like ``2s``, ``500ms``, ``1.5m`` or plain ``2``."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)\s*", text)
+    if match is None or match[2] not in _UNITS:
+        raise InvalidArgument(f"window: must be a length like 2s, 500ms or 1m, got {text!r}")
+    value = float(match[1]) * _UNITS[match[2]]
+    if not (value > 0 and math.isfinite(value)):
+        raise InvalidArgument(f"window: must be longer than 0 s, got {text!r}")
+    return value

@@ -1,0 +1,173 @@
+"""What ``vqafast doctor`` looks at. A probe never raises: what fails becomes its finding."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import platform
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from vqafast.errors import VqafastError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Status = Literal["ok", "absent", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes
+    ----------
+    status : {"ok", "absent", "broken"}
+        "absent" is something optional that is not there; "broken" keeps vqafast from scoring.
+    code : str or None
+        Error code of what is broken.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    code: str | None = field(default=None)
+
+
+def probe_all() -> list[Finding]:
+    """Every probe in the order of the report."""
+    findings: list[Finding] = []
+    for name, probe in PROBES:
+        try:
+            findings.append(probe())
+        except VqafastError as error:
+            findings.append(Finding(name, "broken", str(error), error.code))
+        except Exception as error:
+            findings.append(Finding(name, "broken", f"{type(error).__name__}: {error}", "internal"))
+    return findings
+
+
+def _versions() -> Finding:
+    import numpy as np
+
+    import vqafast
+
+    detail = f"vqafast {vqafast.__version__}, Python {platform.python_version()}"
+    return Finding("versions", "ok", f"{detail}, numpy {np.__version__}, {platform.platform()}")
+
+
+def _cpu() -> Finding:
+    from vqafast import _core
+    from vqafast.scoring.resources import available_cores
+
+    cap = os.environ.get("VQAFAST_CPU_TARGET")
+    capped = f" (capped by VQAFAST_CPU_TARGET={cap})" if cap else ""
+    cores = f"{available_cores()} of {os.cpu_count()} cores usable by this process"
+    return Finding("cpu", "ok", f"kernels for {_core.cpu_target()}{capped}, {cores}")
+
+
+def _self_test() -> Finding:
+    import numpy as np
+
+    from vqafast.ops import hysteresis_pool
+
+    series = np.array([[3.0, 1.0, 2.0, 5.0, 4.0]], dtype=np.float32)
+    got, _ = hysteresis_pool(series)
+    expected, _ = hysteresis_pool.reference(series)
+    error = float(np.max(np.abs(np.asarray(got, dtype=np.float64) - expected)))
+    if not error <= 1e-5:
+        return Finding("self-test", "broken", f"hysteresis_pool is off by {error:.2g}", "internal")
+    return Finding("self-test", "ok", f"hysteresis_pool within {error:.1g} of its reference")
+
+
+_CODECS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4", "prores", "mjpeg", "ffv1")
+
+
+def _decoders() -> Finding:
+    import av
+
+    there, missing = [], []
+    for name in _CODECS:
+        try:
+            av.codec.Codec(name, "r")
+            there.append(name)
+        except Exception:
+            missing.append(name)
+    version = ".".join(str(n) for n in av.library_versions["libavcodec"])
+    detail = f"PyAV {av.__version__} (libavcodec {version}): {' '.join(there)}"
+    if missing:
+        detail += f"; not in this build: {' '.join(missing)}"
+    return Finding("decoders", "ok" if there else "broken", detail, None if there else "unsupported")
+
+
+def _openvino() -> Finding:
+    if importlib.util.find_spec("openvino") is None:
+        return Finding("openvino", "broken", "not installed (pip install openvino)",
+                       "engine_unavailable")  # fmt: skip
+    import openvino
+
+    core = openvino.Core()
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precisions = [p for p in ("FP32", "BF16", "INT8") if p in capabilities]
+    devices = " ".join(core.available_devices)
+    return Finding(
+        "openvino", "ok",
+        f"{openvino.__version__.split('-')[0]}, devices {devices}, CPU does {' '.join(precisions)}",
+    )  # fmt: skip
+
+
+def _model() -> Finding:
+    from vqafast.models.registry import DEFAULT
+    from vqafast.scoring.scorer import load_spec
+
+    spec = load_spec(None)
+    detail = f"{DEFAULT} {spec.version}, {len(spec.files)} files verified, sha256 "
+    return Finding("default model", "ok", detail + spec.weights_sha256)
+
+
+def _cuda_build() -> Finding:
+    from vqafast import _core
+
+    if getattr(_core, "cuda_built", lambda: False)():
+        return Finding("cuda build", "ok", "the core has CUDA kernels")
+    return Finding("cuda build", "absent", "this build has no CUDA kernels: scoring runs on the CPU")
+
+
+def _cuda_driver() -> Finding:
+    # libcuda itself is asked: libraries above it may crash instead of failing without a driver.
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
+    except OSError:
+        return Finding("cuda driver", "absent", "libcuda.so.1 was not found: no NVIDIA driver")
+    status = cuda.cuInit(0)
+    if status != 0:
+        return Finding("cuda driver", "absent", f"cuInit failed with error {status}")
+    count, version = ctypes.c_int(), ctypes.c_int()
+    cuda.cuDeviceGetCount(ctypes.byref(count))
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    release = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    return Finding("cuda driver", "ok", f"{release}, {count.value} devices")
+
+
+def _torch() -> Finding:
+    # Only looked for: importing it takes seconds.
+    if importlib.util.find_spec("torch") is None:
+        return Finding("torch", "absent", "not installed; needed for training only ([train])")
+    from importlib import metadata
+
+    return Finding("torch", "ok", f"{metadata.version('torch')} (training only)")
+
+
+PROBES: tuple[tuple[str, Callable[[], Finding]], ...] = (
+    ("versions", _versions),
+    ("cpu", _cpu),
+    ("self-test", _self_test),
+    ("decoders", _decoders),
+    ("openvino", _openvino),
+    ("default model", _model),
+    ("cuda build", _cuda_build),
+    ("cuda driver", _cuda_driver),
+    ("torch", _torch),
+)

@@ -1,0 +1,126 @@
+"""``vqafast assess``: everything about one file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vqafast.cli import _options as options
+from vqafast.cli._progress import Bar
+from vqafast.cli._report import printable, reporting, warn
+from vqafast.errors import InvalidArgument
+from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads the hints of this module
+from vqafast.scoring.scorer import Scorer
+
+Path = Annotated[str, typer.Argument(help="Video file; - is y4m on standard input.")]
+Frames = Annotated[bool, typer.Option("--frames", help="Frame scores as CSV: index,pts,score.")]
+_MOST_ROWS = 40
+
+
+def command(
+    path: Path,
+    *,
+    model: options.Model = None,
+    device: options.Device = "cpu",
+    engine: options.Engine = "openvino",
+    precision: options.Precision = "f32",
+    threads: options.Threads = 0,
+    samples: options.Samples = 1,
+    batch: options.Batch = 8,
+    pooling: options.Pooling = "hysteresis",
+    window: options.Window = None,
+    as_json: options.Json = False,
+    frames: Frames = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say everything about a video: frame scores, segments, provenance, timings, warnings."""
+    with reporting(debug):
+        if as_json and frames:
+            raise InvalidArgument("assess: give --json or --frames, not both (--json has the frames)")
+        length = options.seconds(window)
+        scorer = Scorer(
+            model,
+            device=device,
+            engine=engine,
+            threads=threads,
+            samples=samples,
+            precision=precision,
+            batch=batch,
+        )
+        with Bar(path, enabled=not quiet) as bar:
+            result = scorer.assess(path, pooling=pooling, window=length, progress=bar)
+        if not quiet:
+            warn(result.warnings)
+        if as_json:
+            print(result.to_json(indent=2))
+        elif frames:
+            print("index,pts,score")
+            for frame in result.frames:
+                print(f"{frame.index},{frame.pts:.6f},{frame.score:.4f}")
+        else:
+            _print_tables(result)
+
+
+def _print_tables(result: Assessment) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=False)
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    for name, value in _facts(result):
+        facts.add_row(name, Text(printable(value)))
+    console.print(facts)
+    if result.segments:
+        table = Table("from", "to", "score", "frames", title="segments", title_justify="left")
+        for segment in result.segments:
+            table.add_row(
+                f"{segment.start:.2f}", f"{segment.end:.2f}", f"{segment.score:.1f}",
+                str(segment.frames),
+            )  # fmt: skip
+        console.print(table)
+    table = Table("frame", "seconds", "score", title="frames", title_justify="left")
+    for frame in result.frames[:_MOST_ROWS]:
+        table.add_row(str(frame.index), f"{frame.pts:.3f}", f"{frame.score:.1f}")
+    console.print(table)
+    if len(result.frames) > _MOST_ROWS:
+        console.print(f"... {len(result.frames) - _MOST_ROWS} more with --frames or --json")
+
+
+def _facts(result: Assessment) -> list[tuple[str, str]]:
+    scale, video, counts, times = result.scale, result.video, result.counts, result.timings
+    plan = result.sampling
+    rate = "" if plan.rate is None else f", {plan.rate:g} a second"
+    duration = "?" if video.duration is None else f"{video.duration:.2f} s"
+    fps = "?" if video.frame_rate is None else f"{video.frame_rate:g} fps"
+    facts = [
+        ("score", f"{result.score:.1f}  ({scale.min:g}..{scale.max:g}, "
+                  f"{scale.direction.replace('_', ' ')})"),
+        ("meaning", f"{scale.name}: {scale.meaning}"),
+        ("pooling", result.pooling),
+        ("path", result.path),
+        ("video", f"{video.codec} in {video.container}, {video.width}x{video.height} "
+                  f"(shown {video.display_width}x{video.display_height}), {video.pixel_format}, "
+                  f"{video.matrix} {'full' if video.full_range else 'limited'} range, {fps}, "
+                  f"{duration}"),
+        ("model", f"{result.model.name} {result.model.version}, weights sha256 "
+                  f"{result.model.weights_sha256}"),
+        ("sampling", f"{plan.kind}{rate}, bursts of {plan.burst}, windows of "
+                     f"{plan.window or 'all'} samples, draws {plan.draws}"),
+        ("frames", f"{counts.scored} scored, {counts.decoded} decoded, {counts.skipped} skipped, "
+                   f"{counts.corrupt} corrupt, {counts.lost} lost, {counts.dropped} samples dropped"),
+        ("run on", f"{result.device}, {result.engine}, {result.precision}, "
+                   f"{result.threads} threads, decoder {result.decoder}"),
+        ("seconds", f"open {times.open:.3f}, decode {times.decode:.3f}, ingest {times.ingest:.3f}, "
+                    f"backbone {times.backbone:.3f}, head {times.head:.3f}; total {times.total:.3f}"),
+        ("version", f"vqafast {result.library_version}"),
+    ]  # fmt: skip
+    if result.spread is not None:
+        spread = result.spread
+        interval = "" if spread.low is None else f", 95% {spread.low:.2f}..{spread.high:.2f}"
+        facts.insert(1, ("spread", f"std {spread.std:.2f} over {spread.samples} draws{interval}"))
+    return facts

@@ -1,0 +1,123 @@
+"""``vqafast score``: one number per file."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from vqafast.cli import _options as options
+from vqafast.cli._progress import Bar
+from vqafast.cli._report import describe, fail, printable, reporting, warn
+from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads the hints of this module
+from vqafast.scoring.pooling import check_pooling
+from vqafast.scoring.scorer import Scorer
+
+Paths = Annotated[
+    list[str], typer.Argument(metavar="PATH...", help="Video files; - is y4m on standard input.")
+]
+
+
+def command(
+    paths: Paths,
+    *,
+    model: options.Model = None,
+    device: options.Device = "cpu",
+    engine: options.Engine = "openvino",
+    precision: options.Precision = "f32",
+    threads: options.Threads = 0,
+    samples: options.Samples = 1,
+    batch: options.Batch = 8,
+    pooling: options.Pooling = "hysteresis",
+    window: options.Window = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Score videos. A file that fails does not stop the others."""
+    status = 0
+    with reporting(debug):
+        length = options.seconds(window)
+        check_pooling(pooling)
+        scorer = Scorer(
+            model,
+            device=device,
+            engine=engine,
+            threads=threads,
+            samples=samples,
+            precision=precision,
+            batch=batch,
+        )
+        for path in paths:
+            try:
+                with Bar(path, enabled=not quiet) as bar:
+                    result = scorer.assess(path, pooling=pooling, window=length, progress=bar)
+            except Exception as error:
+                code, message = describe(error, debug)
+                _print_failure(path, code, message, as_json, alone=len(paths) == 1)
+                status = status or fail(code, message, path)
+                continue
+            if not quiet:
+                warn(result.warnings, path if len(paths) > 1 else None)
+            if as_json:
+                _print_line(json.dumps(summary(result), ensure_ascii=False))
+            else:
+                _print_result(result, alone=len(paths) == 1, quiet=quiet)
+    if status:
+        raise typer.Exit(status)
+
+
+def summary(result: Assessment) -> dict[str, Any]:
+    """One record per file, without the per-frame series: what ``score --json`` prints."""
+    plain = result.to_dict()
+    keys = ("path", "score", "scale", "pooling", "segments", "spread", "model", "warnings")
+    return {
+        **{key: plain[key] for key in keys},
+        "frames": result.counts.scored,
+        "seconds": result.timings.total,
+    }
+
+
+def _print_result(result: Assessment, alone: bool, quiet: bool) -> None:
+    if not alone:
+        _print_line(f"{result.score:.1f}  {printable(result.path)}")
+    elif quiet:
+        _print_line(f"{result.score:.1f}")
+    else:
+        scale = result.scale
+        _print_line(
+            f"{result.score:.1f}  ({scale.min:g}..{scale.max:g}, {scale.direction.replace('_', ' ')})"
+        )
+    for part in result.segments:
+        _print_line(f"  {part.start:.2f}..{part.end:.2f} s  {part.score:.1f}")
+    if alone and not quiet:
+        _print_line(about(result))
+
+
+def about(result: Assessment) -> str:
+    """Write the line below the score: model, frames, seconds, and the spread if there is one."""
+    parts = [
+        f"{result.model.name} {result.model.version}",
+        f"{result.counts.scored} frames scored",
+        f"{result.timings.total:.2f} s",
+    ]
+    if result.spread is not None:
+        text = f"{result.spread.samples} draws: std {result.spread.std:.2f}"
+        if result.spread.low is not None and result.spread.high is not None:
+            text += f", 95% {result.spread.low:.1f}..{result.spread.high:.1f}"
+        parts.append(text)
+    return ", ".join(parts)
+
+
+def _print_failure(path: str, code: str, message: str, as_json: bool, alone: bool) -> None:
+    if as_json:
+        record = {"path": path, "error": {"code": code, "message": message}}
+        _print_line(json.dumps(record, ensure_ascii=False))
+    elif not alone:
+        _print_line(f"  --  {printable(path)}  error[{code}]")
+
+
+def _print_line(text: str) -> None:
+    # Flushed, so that a script that reads the pipe has each file's line when the file is done.
+    print(text, flush=True)

@@ -1,0 +1,244 @@
+"""Scores with an exported A2INet: vqafast.ops around four graphs, and no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqafast.engines import Engine, create_engine
+from vqafast.errors import InvalidArgument, ModelError, Unsupported
+from vqafast.ops import cgin, hysteresis_pool, moment_pool
+from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount
+
+from ..spec import ModelSpec
+from .views import quality_view, semantic_view
+
+if TYPE_CHECKING:
+    from vqafast.video.source import Sampled
+
+Float32 = NDArray[np.float32]
+Views = dict[str, Float32]
+
+# Stage maps of a ResNet take about 1.5 kB per input pixel; this bounds one run to about 6 GB at
+# worst and 0.1 GB for compact backbones, and is far above where larger batches stop paying.
+_MAX_PIXELS = 1 << 22
+
+
+class A2INetRuntime:
+    """One loaded model. Not safe for use by two threads at once, except `ingest` beside the rest.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        From `vqafast.models.registry.load`.
+    engine : str
+        One of `vqafast.engines.ENGINES`.
+    threads : int
+        CPU threads; 0 lets the libraries decide.
+    precision : {"f32", "bf16", "int8"}
+        Of the two backbones. The head always runs in f32: it is small, and hysteresis pooling
+        amplifies rounding where frames are near ties.
+    seed : int
+        Of the patch positions for draws above 0.
+
+    Attributes
+    ----------
+    window : int or None
+        Samples that `frame_scores` expects at once, the last window may be shorter; None: all.
+    whole_windows : bool
+        True when `features` must be given exactly one window, in order, because the semantic
+        backbone convolves over time; otherwise any number of samples in any grouping.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        engine: str = "openvino",
+        threads: int = 0,
+        precision: str = "f32",
+        seed: int = 0,
+    ) -> None:
+        self.spec = spec
+        self.threads = threads
+        self.precision = precision
+        self.window = spec.sampling.window
+        self.whole_windows = spec.semantic.temporal == "window"
+        self._seed = seed
+
+        def compile_(name: str, precision: str) -> Engine:
+            path = spec.file(f"{name}.onnx")
+            return create_engine(engine, path, threads=threads, precision=precision)
+
+        suffix = ".int8" if precision == "int8" else ""
+        if suffix and f"quality{suffix}.onnx" not in spec.files:
+            raise Unsupported(
+                f"model {spec.name} has no graphs calibrated for int8; use precision f32 or bf16"
+            )
+        self._quality = compile_(f"quality{suffix}", precision)
+        self._semantic = compile_(f"semantic{suffix}", precision)
+        self._align = compile_("align", "f32") if spec.head.interaction == "cagi" else None
+        self._temporal = compile_("temporal", "f32")
+        self.engine = self._quality.name
+
+    def selector(self) -> Selector:
+        """The rule that chooses the samples this model scores."""
+        s = self.spec.sampling
+        if s.kind == "time_grid" and s.rate is not None:
+            return TimeGrid(s.rate, burst=s.burst)
+        if s.kind == "uniform_count" and s.n is not None:
+            return UniformCount(s.n, burst=s.burst)
+        return EveryFrame(burst=s.burst)
+
+    def ingest(self, sampled: Sampled, draw: int = 0) -> Views:
+        """Turn one sample into the arrays `features` takes; the frames are not needed afterwards.
+
+        Returns
+        -------
+        dict
+            "quality": ``(P, C, h, w)``, "semantic": ``(1, C, h', w')``, float32.
+        """
+        frames = sampled.frames
+        return {
+            "quality": quality_view(
+                frames, self.spec.quality, draw=draw, seed=self._seed, threads=self.threads
+            ),
+            "semantic": semantic_view(frames[0], self.spec.semantic, threads=self.threads),
+        }
+
+    def features(self, samples: Sequence[Views]) -> tuple[Float32, Float32]:
+        """Backbones and spatial pooling (paper, section 3.1).
+
+        Parameters
+        ----------
+        samples : sequence
+            n results of `ingest`; the picture may change size between them.
+
+        Returns
+        -------
+        quality : ndarray
+            ``(n, Dq)`` float32: per stage mean then standard deviation, averaged over patches.
+        semantic : ndarray
+            ``(n, Ds)`` float32.
+        """
+        if not samples:
+            raise InvalidArgument("features: samples must not be empty")
+        head = self.spec.head
+        return (
+            self._branch(self._quality, [s["quality"] for s in samples], head.quality_dim, False),
+            self._branch(
+                self._semantic, [s["semantic"] for s in samples], head.semantic_dim,
+                self.whole_windows,
+            ),
+        )  # fmt: skip
+
+    def frame_scores(self, quality: Float32, semantic: Float32) -> Float32:
+        """The head on one window: ``(T, Dq)``, ``(T, Ds)`` -> raw frame scores ``(T,)``.
+
+        T >= 1; samples of one window see each other, windows do not.
+        """
+        head = self.spec.head
+        steps = quality.shape[0]
+        for name, array, dim in (
+            ("quality", quality, head.quality_dim),
+            ("semantic", semantic, head.semantic_dim),
+        ):
+            if array.shape != (steps, dim) or steps < 1:
+                raise InvalidArgument(
+                    f"frame_scores: {name} must be (T, {dim}) with the same T >= 1, "
+                    f"got {array.shape}"
+                )
+        fused = self._fuse(
+            np.ascontiguousarray(quality[None], dtype=np.float32),
+            np.ascontiguousarray(semantic[None], dtype=np.float32),
+        )
+        scores = self._temporal.run({"fused": fused})["q"]
+        if scores.shape != (1, steps) or not np.isfinite(scores).all():
+            raise ModelError(
+                f"model {self.spec.name}: temporal.onnx must give finite scores (1, {steps}), "
+                f"got {scores.shape}"
+            )
+        return np.array(scores[0], dtype=np.float32)
+
+    def pool(self, scores: Float32) -> tuple[float, Float32]:
+        """Temporal hysteresis pooling of a video's raw frame scores (supplement, eqs. 2-5).
+
+        Returns
+        -------
+        score : float
+            Raw video score, before calibration.
+        series : ndarray
+            ``(n,)`` the frame scores q'_t of which it is the mean.
+        """
+        head = self.spec.head
+        row = np.ascontiguousarray(scores, dtype=np.float32)[None]
+        pooled, series = hysteresis_pool(row, alpha=head.alpha, beta=head.beta)
+        return float(pooled[0]), np.array(series[0], dtype=np.float32)
+
+    def calibrate(self, raw: float) -> float:
+        """Map a raw score to the published scale with the model's named constants."""
+        c, scale = self.spec.calibration, self.spec.scale
+        score = raw * c.scale + c.offset
+        return min(max(score, scale.min), scale.max) if c.clip else score
+
+    def _branch(
+        self, engine: Engine, views: list[Float32], dim: int, in_order: bool
+    ) -> Float32:
+        out = np.empty((len(views), dim), dtype=np.float32)
+        for indices in _same_size(views, in_order):
+            group = [views[i] for i in indices]
+            patches = group[0].shape[0]
+            frames = group[0] if len(group) == 1 else np.concatenate(group)
+            limit = len(frames) if in_order else _batch(frames)
+            parts = [
+                self._pooled(engine, frames[i : i + limit], dim)
+                for i in range(0, len(frames), limit)
+            ]
+            pooled = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            out[indices] = pooled.reshape(len(indices), patches, dim).mean(axis=1, dtype=np.float64)
+        return out
+
+    def _pooled(self, engine: Engine, frames: Float32, dim: int) -> Float32:
+        maps = engine.run({"frames": frames})
+        pooled: Float32 = np.concatenate([moment_pool(maps[n]) for n in engine.outputs], axis=1)
+        if pooled.shape != (len(frames), dim):
+            raise ModelError(
+                f"model {self.spec.name}: features must be {(len(frames), dim)}, got {pooled.shape}"
+            )
+        return pooled
+
+    def _fuse(self, quality: Float32, semantic: Float32) -> Float32:
+        if self._align is None:
+            return np.concatenate([quality, semantic], axis=2)
+        head = self.spec.head
+        a = self._align.run({"quality": quality, "semantic": semantic})
+        gammas = [a.get(n) for n in ("gamma_x", "theta_x", "gamma_y", "theta_y")]
+        fused: Float32 = cgin(a["x"], a["y"], *gammas, mode=head.mode, eps=head.eps)
+        # One-way deformation (table 6): the other feature is kept as it is.
+        dim = a["x"].shape[2]
+        if head.direction == "s_to_q":
+            fused[:, :, :dim] = a["x"]
+        elif head.direction == "q_to_s":
+            fused[:, :, dim:] = a["y"]
+        return fused
+
+
+def _batch(frames: Float32) -> int:
+    return max(1, _MAX_PIXELS // (frames.shape[2] * frames.shape[3]))
+
+
+def _same_size(views: list[Float32], in_order: bool) -> list[list[int]]:
+    """Indices of views that can share a batch; with `in_order` only neighbours can."""
+    groups: list[list[int]] = []
+    seen: dict[tuple[int, ...], list[int]] = {}
+    for i, view in enumerate(views):
+        if in_order and i > 0 and view.shape != views[i - 1].shape:
+            seen.clear()
+        group = seen.get(view.shape)
+        if group is None:
+            group = seen[view.shape] = []
+            groups.append(group)
+        group.append(i)
+    return groups

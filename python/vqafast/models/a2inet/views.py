@@ -1,0 +1,100 @@
+"""From native frames to the arrays that the backbones take: quality patches and semantic view."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqafast.ops import frame_ingest
+from vqafast.video.sampling import fit_short_side, patch_grid
+
+from ..spec import QualityView, SemanticView
+
+if TYPE_CHECKING:
+    from vqafast.video.source import Frame
+
+Float32 = NDArray[np.float32]
+
+_MAX_ASPECT = 10  # a sample aspect ratio beyond 10:1 is a broken header, not a picture
+
+
+def oriented_size(frame: Frame) -> tuple[int, int]:
+    """Width and height after rotation, in stored samples: the grid that crops refer to."""
+    if frame.rotation in (90, 270):
+        return frame.height, frame.width
+    return frame.width, frame.height
+
+
+def display_size(frame: Frame) -> tuple[int, int]:
+    """Width and height in square pixels: sample aspect ratio on the coded width, then rotation."""
+    sar = frame.sample_aspect_ratio
+    if not Fraction(1, _MAX_ASPECT) <= sar <= _MAX_ASPECT:
+        sar = Fraction(1)
+    width, height = max(1, round(frame.width * sar)), frame.height
+    return (height, width) if frame.rotation in (90, 270) else (width, height)
+
+
+def quality_view(
+    frames: tuple[Frame, ...], view: QualityView, *, draw: int, seed: int, threads: int
+) -> Float32:
+    """Patches of the first frame, or of a pair of successive frames.
+
+    The positions depend on the picture's size, `draw` and `seed` alone, so they stay fixed over
+    time (paper, section 3.4: "strictly aligned the sample areas").
+
+    Returns
+    -------
+    ndarray
+        ``(P, C, h, w)`` float32; with ``view.temporal == "pair"`` C is 2: first frame, second
+        frame. A burst cut short by the end of the stream, or by a change of picture size, gives
+        the first frame twice: no motion.
+    """
+    first = frames[0]
+    width, height = oriented_size(first)
+    if view.patches is None or view.size is None:
+        crops = np.array([[0, 0, width, height]], dtype=np.int32)
+    else:
+        nx, ny = view.patches
+        crops = patch_grid(width, height, nx, ny, view.size, view.align, draw, seed)
+    if view.temporal is None:
+        return _ingest(first, crops, view, threads)
+    second = frames[1] if len(frames) > 1 else first
+    if oriented_size(second) != (width, height):
+        second = first
+    luma = _ingest(first, crops, view, threads)
+    after = luma if second is first else _ingest(second, crops, view, threads)
+    return np.concatenate([luma, after], axis=1)
+
+
+def semantic_view(frame: Frame, view: SemanticView, *, threads: int) -> Float32:
+    """The whole picture as displayed, shorter side at most ``view.short_side``; never enlarged.
+
+    Returns
+    -------
+    ndarray
+        ``(1, C, h, w)`` float32.
+    """
+    width, height = oriented_size(frame)
+    crops = np.array([[0, 0, width, height]], dtype=np.int32)
+    out = (height, width)
+    if view.short_side is not None:
+        out_width, out_height = fit_short_side(*display_size(frame), view.short_side)
+        out = (out_height, out_width)
+    return _ingest(frame, crops, view, threads, out)
+
+
+def _ingest(
+    frame: Frame,
+    crops: NDArray[np.int32],
+    view: QualityView | SemanticView,
+    threads: int,
+    out_size: tuple[int, int] | None = None,
+) -> Float32:
+    size = (int(crops[0, 3]), int(crops[0, 2])) if out_size is None else out_size
+    result: Float32 = frame_ingest(
+        frame, crops, size, output=view.output, mean=view.mean, std=view.std, threads=threads
+    )
+    return result

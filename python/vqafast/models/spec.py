@@ -1,0 +1,270 @@
+"""What a model is: the contents of its model.json, typed and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from vqafast.errors import ModelError
+
+from ._fields import Fields
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The published scale: what `min` and `max` mean is said by `name` and `direction`."""
+
+    name: str
+    min: float
+    max: float
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSpec:
+    """Which frames are scored; `kind` is time_grid, uniform_count or every_frame.
+
+    `window` is the number of samples the temporal head sees at once; None means all of them.
+    """
+
+    kind: str
+    rate: Fraction | None = None
+    burst: int = 1
+    window: int | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QualityView:
+    """Patches at native resolution; `patches` None means the whole frame.
+
+    `temporal` "pair" stacks the luma of two successive frames as two channels.
+    """
+
+    patches: tuple[int, int] | None
+    size: int | None
+    align: int
+    output: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    temporal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticView:
+    """The whole picture, its shorter side reduced to `short_side`; None means not resized.
+
+    `temporal` "window" means that the backbone convolves over time and must see the frames of
+    one window together and in order.
+    """
+
+    short_side: int | None
+    output: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    temporal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """What runs outside the graphs; `config` keeps every field of the exported head's config."""
+
+    interaction: str
+    mode: str
+    direction: str
+    eps: float
+    alpha: float
+    beta: int
+    quality_dim: int
+    semantic_dim: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`score = raw * scale + offset`, clipped to the published scale if `clip`."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+    clip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything known about a model before its weights are read."""
+
+    name: str
+    version: str
+    family: str
+    meaning: str
+    scale: Scale
+    sampling: SamplingSpec
+    quality: QualityView
+    semantic: SemanticView
+    head: HeadSpec
+    calibration: Calibration
+    files: dict[str, str]
+    weights_sha256: str
+    trained_on: str
+    licence: str
+    source: str
+    directory: Path
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def file(self, name: str) -> Path:
+        """Path of a weights file that model.json lists; `ModelError` if it lists none such."""
+        if name not in self.files:
+            raise ModelError(f"model {self.name}: needs {name}, lists {sorted(self.files)}")
+        return self.directory / name
+
+
+def weights_digest(files: dict[str, str]) -> str:
+    """SHA-256 over ``"<name> <sha256>\\n"`` of every file, sorted by name."""
+    text = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse(data: object, directory: Path) -> ModelSpec:
+    """Turn the contents of model.json into a `ModelSpec`.
+
+    Raises
+    ------
+    ModelError
+        Names the field, what must hold and what was got. Unknown fields are errors too.
+    """
+    top = Fields(data, "")
+    schema = top.integer("schema", low=1)
+    if schema != SCHEMA:
+        raise ModelError(f"model.json: schema must be {SCHEMA}, got {schema}")
+    views = top.section("views")
+    files = _files(top.section("files"))
+    spec = ModelSpec(
+        name=top.text("name"),
+        version=top.text("version"),
+        family=top.choice("family", ("a2inet",)),
+        meaning=top.text("meaning"),
+        scale=_scale(top.section("scale")),
+        sampling=_sampling(top.section("sampling")),
+        quality=_quality(views.section("quality")),
+        semantic=_semantic(views.section("semantic")),
+        head=_head(top.section("head")),
+        calibration=_calibration(top.section("calibration")),
+        files=files,
+        weights_sha256=top.text("weights_sha256"),
+        trained_on=top.text("trained_on"),
+        licence=top.text("licence"),
+        source=top.text("source"),
+        directory=directory,
+        metadata=top.mapping("metadata", default={}),
+    )
+    views.done()
+    top.done()
+    if spec.weights_sha256 != weights_digest(files):
+        raise ModelError(
+            f"model.json: weights_sha256 must be the digest of files, {weights_digest(files)}, "
+            f"got {spec.weights_sha256}"
+        )
+    if spec.quality.temporal == "pair" and spec.sampling.burst != 2:
+        raise ModelError(
+            f"model.json: sampling.burst must be 2 for pair views, got {spec.sampling.burst}"
+        )
+    return spec
+
+
+def _files(f: Fields) -> dict[str, str]:
+    files = {name: f.text(name) for name in f.names()}
+    f.done()
+    for name, digest in files.items():
+        if Path(name).name != name or name.startswith("."):
+            raise ModelError(f"model.json: files must be plain file names, got {name!r}")
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise ModelError(f"model.json: files.{name} must be a hex sha256, got {digest!r}")
+    return files
+
+
+def _scale(f: Fields) -> Scale:
+    scale = Scale(
+        name=f.text("name"),
+        min=f.number("min"),
+        max=f.number("max"),
+        direction=f.choice("direction", ("higher_is_better", "lower_is_better")),
+    )
+    f.done()
+    if not scale.min < scale.max:
+        raise ModelError(f"model.json: scale.min must be < max, got {scale.min}, {scale.max}")
+    return scale
+
+
+def _sampling(f: Fields) -> SamplingSpec:
+    kind = f.choice("kind", ("time_grid", "uniform_count", "every_frame"))
+    spec = SamplingSpec(
+        kind=kind,
+        rate=f.rate("rate") if kind == "time_grid" else None,
+        burst=f.integer("burst", low=1, default=1),
+        window=f.optional_integer("window", low=1),
+        n=f.integer("n", low=1) if kind == "uniform_count" else None,
+    )
+    f.done()
+    return spec
+
+
+def _quality(f: Fields) -> QualityView:
+    patches = f.optional_pair("patches")
+    output = f.choice("output", ("rgb", "luma"))
+    channels = 3 if output == "rgb" else 1
+    view = QualityView(
+        patches=patches,
+        size=f.optional_integer("size", low=8),
+        align=f.integer("align", low=1, default=1),
+        output=output,
+        mean=f.numbers("mean", channels),
+        std=f.numbers("std", channels, positive=True),
+        temporal=f.optional_choice("temporal", ("pair",)),
+    )
+    f.done()
+    if (view.patches is None) != (view.size is None):
+        raise ModelError("model.json: views.quality.patches and size must be given together")
+    if view.temporal == "pair" and output != "luma":
+        raise ModelError("model.json: views.quality.output must be luma for pair views")
+    return view
+
+
+def _semantic(f: Fields) -> SemanticView:
+    output = f.choice("output", ("rgb", "luma"))
+    channels = 3 if output == "rgb" else 1
+    view = SemanticView(
+        short_side=f.optional_integer("short_side", low=8),
+        output=output,
+        mean=f.numbers("mean", channels),
+        std=f.numbers("std", channels, positive=True),
+        temporal=f.optional_choice("temporal", ("window",)),
+    )
+    f.done()
+    return view
+
+
+def _head(f: Fields) -> HeadSpec:
+    return HeadSpec(
+        interaction=f.choice("interaction", ("cagi", "concat", "concat_mlp")),
+        mode=f.choice("mode", ("cgin", "fgin", "adain")),
+        direction=f.choice("direction", ("both", "q_to_s", "s_to_q")),
+        eps=f.number("eps", low=0.0),
+        alpha=f.number("alpha", low=0.0, high=1.0),
+        beta=f.integer("beta", low=1),
+        quality_dim=f.integer("quality_dim", low=1),
+        semantic_dim=f.integer("semantic_dim", low=1),
+        config=f.everything(),
+    )
+
+
+def _calibration(f: Fields) -> Calibration:
+    calibration = Calibration(
+        scale=f.number("scale"), offset=f.number("offset"), clip=f.boolean("clip")
+    )
+    f.done()
+    return calibration

@@ -1,0 +1,47 @@
+"""What every op shares: its type, and how ``lengths`` is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from vqafast.errors import InvalidArgument
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Op(Protocol[P, R_co]):
+    """A function whose ``reference`` attribute gives the same result, slowly, in float64 NumPy."""
+
+    __name__: str
+    reference: Callable[..., Any]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+def with_reference(function: Callable[P, R_co], reference: Callable[..., Any]) -> Op[P, R_co]:
+    """Attach `reference` to `function` and return it."""
+    op = cast("Op[P, R_co]", function)
+    op.reference = reference
+    return op
+
+
+def int64_lengths(op: str, lengths: Any) -> npt.NDArray[np.int64] | None:
+    """Any sequence of integers as the int64 array the core takes; it checks shape and range."""
+    if lengths is None:
+        return None
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu":
+        raise InvalidArgument(f"{op}: lengths must be integers, got {array.dtype}")
+    return array.astype(np.int64, copy=False)
+
+
+def valid_lengths(lengths: Any, batch: int, time: int) -> npt.NDArray[np.int64]:
+    """For references: the given lengths, or ``time`` for each sample."""
+    if lengths is None:
+        return np.full(batch, time, dtype=np.int64)
+    return np.asarray(lengths, dtype=np.int64)

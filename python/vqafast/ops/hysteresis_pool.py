@@ -1,0 +1,90 @@
+"""Temporal hysteresis pooling of frame scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vqafast import _core
+from vqafast.ops._op import int64_lengths, valid_lengths, with_reference
+
+
+def _hysteresis_pool(
+    q: Any,
+    *,
+    lengths: Any = None,
+    alpha: float = 0.5,
+    beta: int = 6,
+    out: tuple[Any, Any] | None = None,
+    threads: int = 0,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    r"""Pool frame scores into one score per video that remembers its worst moments.
+
+    For each frame, the memory term is the worst of the ``beta`` scores before it; the current term is the mean of
+    the scores from it to ``beta`` frames later, weighted towards the low ones:
+
+    .. math::
+        m_1 = q_1, \quad m_t = \min_{\max(1, t-\beta) \le k < t} q_k, \quad
+        c_t = \sum_k w_k q_k, \ w = \mathrm{softmax}(-q) \text{ over } t \le k \le \min(t+\beta, T)
+
+        q'_t = \alpha m_t + (1 - \alpha) c_t, \quad Q = \frac{1}{T} \sum_t q'_t
+
+    (A2INet, supplementary, eqs. 2 to 4.)
+
+    Parameters
+    ----------
+    q : array (B, T) of float32
+        Frame scores: NumPy, or anything with ``__dlpack__``. Any strides.
+    lengths : array (B,) of integers, optional
+        Number of valid frames of each sample, in 1..T; all T when omitted. Frames beyond are ignored.
+    alpha : float
+        Weight of the memory term, in 0..1.
+    beta : int
+        Frames looked at on each side, at least 1.
+    out : pair of arrays ((B,), (B, T)) of float32, optional
+        C-contiguous arrays that receive the results and are returned.
+    threads : int
+        Most threads to use; 0 means every processor. Does not change the result.
+
+    Returns
+    -------
+    pooled : array (B,) of float32
+        :math:`Q`, in the units of ``q``.
+    series : array (B, T) of float32
+        :math:`q'_t`; 0 where ``t >= lengths``.
+
+    Raises
+    ------
+    InvalidArgument
+        A `ValueError`: a shape, dtype or value is not as described, or T is 0.
+    Unsupported
+        A `NotImplementedError`: the tensors are on a device this build has no kernel for.
+    """
+    pooled, series = (None, None) if out is None else out
+    return _core.hysteresis_pool(
+        q, int64_lengths("hysteresis_pool", lengths), alpha, beta, threads, pooled, series
+    )
+
+
+def reference(
+    q: npt.ArrayLike, *, lengths: Any = None, alpha: float = 0.5, beta: int = 6
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Evaluate the definition in float64, one frame at a time."""
+    scores = np.asarray(q, dtype=np.float64)
+    batch, time = scores.shape
+    series = np.zeros((batch, time))
+    pooled = np.zeros(batch)
+    for b, length in enumerate(valid_lengths(lengths, batch, time)):
+        row = scores[b, :length]
+        for t in range(length):
+            memory = row[0] if t == 0 else row[max(0, t - beta) : t].min()
+            ahead = row[t : t + beta + 1]
+            weights = np.exp(ahead.min() - ahead)
+            series[b, t] = alpha * memory + (1 - alpha) * (weights @ ahead) / weights.sum()
+        pooled[b] = series[b, :length].mean()
+    return pooled, series
+
+
+hysteresis_pool = with_reference(_hysteresis_pool, reference)

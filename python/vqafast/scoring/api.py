@@ -1,0 +1,70 @@
+"""`vqafast.score` and `vqafast.assess`: one call, with models kept loaded between calls."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
+
+from vqafast.scoring.scorer import Scorer, ScorerOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vqafast.scoring.assessment import Assessment
+    from vqafast.scoring.pipeline import Progress
+
+_scorers: dict[tuple[Any, ...], Scorer] = {}
+_lock = threading.Lock()
+
+
+def score(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    pooling: str = "hysteresis",
+    **options: Unpack[ScorerOptions],
+) -> float:
+    """Score a video.
+
+    Parameters
+    ----------
+    path : path or binary file object
+        Video file; y4m from a file object that cannot seek.
+    pooling : str
+        See `vqafast.scoring.pooling`.
+    **options
+        Arguments of `Scorer`. The first call with given options loads the model, later ones
+        reuse it.
+
+    Returns
+    -------
+    float
+        On the model's scale, for the embedded default 0..100, higher is better.
+
+    Raises
+    ------
+    VqafastError
+        When the file cannot be scored; ``code`` says why.
+    """
+    return assess(path, pooling=pooling, **options).score
+
+
+def assess(
+    path: str | os.PathLike[str] | BinaryIO,
+    *,
+    pooling: str = "hysteresis",
+    window: float | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Unpack[ScorerOptions],
+) -> Assessment:
+    """Score a video and say everything about it; see `Scorer.assess` and `score`."""
+    return _scorer(options).assess(path, pooling=pooling, window=window, progress=progress)
+
+
+def _scorer(options: ScorerOptions) -> Scorer:
+    # The threads of an engine do not survive a fork, so a child loads its own.
+    key = (os.getpid(), *sorted((name, str(value)) for name, value in options.items()))
+    with _lock:
+        if key not in _scorers:
+            _scorers[key] = Scorer(**options)
+        return _scorers[key]

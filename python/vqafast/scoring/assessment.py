@@ -1,0 +1,264 @@
+"""What one scoring run says: the score and everything needed to trust or reproduce it.
+
+The JSON form is described by ``docs/assessment.schema.json``. `SCHEMA` goes up when a field is
+removed or changes its meaning; added fields leave it as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vqafast.errors import InvalidArgument
+from vqafast.scoring._records import from_plain, to_plain
+
+SCHEMA = 1
+
+Direction = Literal["higher_is_better", "lower_is_better"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the number means: `min` to `max`, which way is better, and in words."""
+
+    name: str
+    min: float
+    max: float
+    direction: Direction
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameScore:
+    """Score of one sampled frame.
+
+    Attributes
+    ----------
+    index : int
+        Presentation order in the stream, counted from 0.
+    pts : float
+        Seconds from the first frame of the stream.
+    score : float
+        On the published scale, before pooling over time.
+    """
+
+    index: int
+    pts: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Score of the time window ``start <= pts < end`` (seconds), from `frames` sampled frames."""
+
+    start: float
+    end: float
+    score: float
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How much the score depends on where the patches were taken.
+
+    Attributes
+    ----------
+    samples : int
+        Number of draws of patch positions; the score is their mean.
+    std : float
+        Standard deviation over the draws (``n - 1`` in the denominator).
+    low, high : float or None
+        95 % interval of the mean (Student's t); None below three draws, where it says nothing.
+    scores : tuple of float
+        The score of each draw; draw 0 is the centred grid used when ``samples=1``.
+    """
+
+    samples: int
+    std: float
+    low: float | None
+    high: float | None
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which model gave the score; `weights_sha256` was verified when it was loaded."""
+
+    name: str
+    version: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingInfo:
+    """Which frames were looked at.
+
+    Attributes
+    ----------
+    kind : str
+        "time_grid" (`rate` samples a second), "uniform_count" (`count` frames at equal
+        intervals) or "every_frame".
+    rate : float or None
+        Samples per second.
+    count : int or None
+        Number of samples.
+    burst : int
+        Successive frames taken at each sample.
+    window : int or None
+        Samples that one pass of the temporal head sees; None is all of them.
+    draws : int
+        Draws of patch positions in each frame.
+    """
+
+    kind: str
+    rate: float | None
+    count: int | None
+    burst: int
+    window: int | None
+    draws: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSummary:
+    """The stream as declared; sizes in pixels, times in seconds.
+
+    `rotation` (degrees clockwise) is what display needs and scoring applied.
+    """
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    display_width: int
+    display_height: int
+    rotation: int
+    sample_aspect_ratio: str
+    pixel_format: str
+    bit_depth: int
+    matrix: str
+    full_range: bool
+    transfer: str
+    frame_rate: float | None
+    duration: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Frames by fate. No frame is scored twice, and no padded or missing frame is scored.
+
+    Attributes
+    ----------
+    decoded : int
+        Frames that came out of the decoder.
+    skipped : int
+        Frames that no sample needed and that were never decoded.
+    scored : int
+        Samples scored: the length of `Assessment.frames`.
+    corrupt : int
+        Decoded frames that the decoder marked as damaged; none of them is scored.
+    lost : int
+        Frames that could not be decoded at all.
+    dropped : int
+        Samples that are missing from the score because a frame of theirs was corrupt or lost.
+    """
+
+    decoded: int
+    skipped: int
+    scored: int
+    corrupt: int
+    lost: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarningNote:
+    """Something the caller should know: stable `code`, words in `message`."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Busy seconds of each stage. Stages overlap, so they may add up to more than `total`."""
+
+    open: float
+    decode: float
+    ingest: float
+    backbone: float
+    head: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Everything one scoring run says.
+
+    Attributes
+    ----------
+    path : str
+        What was scored; "-" for standard input, "<stream>" for pushed frames.
+    score : float
+        On `scale`.
+    pooling : str
+        How frame scores became the score; see `vqafast.scoring.pooling`.
+    segments : tuple of Segment
+        Empty unless a window was asked for. Windows without a sampled frame are left out.
+    spread : Spread or None
+        None when one draw was made.
+    """
+
+    path: str
+    score: float
+    scale: Scale
+    pooling: str
+    frames: tuple[FrameScore, ...]
+    segments: tuple[Segment, ...]
+    spread: Spread | None
+    model: ModelInfo
+    library_version: str
+    sampling: SamplingInfo
+    device: str
+    engine: str
+    precision: str
+    threads: int
+    decoder: str
+    video: VideoSummary
+    counts: Counts
+    warnings: tuple[WarningNote, ...]
+    timings: Timings
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    def to_json(self, indent: int | None = None) -> str:
+        """JSON text; `indent` as in `json.dumps`."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Assessment:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        InvalidArgument
+            If the schema is another one, or a field is missing or of another type.
+        """
+        found = data.get("schema") if isinstance(data, dict) else None
+        if found != SCHEMA:
+            raise InvalidArgument(f"assessment: schema must be {SCHEMA}, got {found!r}")
+        record: Assessment = from_plain(cls, data, "assessment")
+        return record
+
+    @classmethod
+    def from_json(cls, text: str) -> Assessment:
+        """Read what `to_json` wrote."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise InvalidArgument(f"assessment: must be JSON ({error})") from error
+        return cls.from_dict(data)

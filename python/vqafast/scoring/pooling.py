@@ -1,0 +1,137 @@
+"""Frame scores to one score, over the whole video or over time windows.
+
+========== =====================================================================================
+hysteresis the model's own pooling: `vqafast.ops.hysteresis_pool` on the raw outputs, calibrated
+           afterwards (bad moments are remembered, recovery is slow)
+mean       arithmetic mean of the calibrated frame scores
+min        the lowest frame score
+p5         5th percentile of the frame scores, linear interpolation between order statistics
+harmonic   ``n / sum(1 / (s_i - min + 1)) - 1 + min`` with `min` the lower end of the scale. The 1
+           keeps a single zero from deciding alone, as in VMAF's harmonic mean
+========== =====================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from vqafast.errors import InvalidArgument
+from vqafast.scoring.assessment import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vqafast.scoring.calibration import Calibration
+
+Pooling = Literal["hysteresis", "mean", "min", "p5", "harmonic"]
+POOLINGS: tuple[str, ...] = get_args(Pooling)
+
+# A frame at 1.9999999 s of a stream with a rounded clock belongs to the window that starts at 2 s.
+_EDGE_SLACK = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Pooler:
+    """Pools raw frame outputs of one model.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    alpha : float
+        Weight of the memory against the current term, 0..1 (hysteresis).
+    beta : int
+        Reach of memory and current term in samples (hysteresis).
+    """
+
+    calibration: Calibration
+    alpha: float = 0.5
+    beta: int = 6
+
+    def pool(self, raw: NDArray[np.floating], method: str) -> float:
+        """One score from raw frame outputs `raw` ``(T,)``, T at least 1.
+
+        Raises
+        ------
+        InvalidArgument
+            If `method` is not in `POOLINGS` or there is no frame.
+        """
+        check_pooling(method)
+        if raw.ndim != 1 or raw.size == 0:
+            raise InvalidArgument(f"pool: raw must be (T,) with T at least 1, got {raw.shape}")
+        if method == "hysteresis":
+            from vqafast.ops import hysteresis_pool
+
+            series = np.ascontiguousarray(raw, dtype=np.float32)[None, :]
+            pooled, _ = hysteresis_pool(series, alpha=self.alpha, beta=self.beta)
+            return float(self.calibration.apply(np.asarray(pooled)[0]))
+        scores = self.calibration.apply(raw)
+        if method == "mean":
+            return float(np.mean(scores))
+        if method == "min":
+            return float(np.min(scores))
+        if method == "p5":
+            return float(np.percentile(scores, 5, method="linear"))
+        return _harmonic(scores, self.calibration.min)
+
+    def segments(
+        self,
+        raws: Sequence[NDArray[np.floating]],
+        pts: NDArray[np.float64],
+        window: float,
+        method: str,
+        duration: float | None = None,
+    ) -> tuple[Segment, ...]:
+        """Scores of the windows ``[i * window, (i + 1) * window)`` seconds.
+
+        Parameters
+        ----------
+        raws : sequence of ndarray
+            One raw series ``(T,)`` per draw; a segment's score is the mean over the draws.
+        pts : ndarray
+            ``(T,)`` seconds, rising.
+        window : float
+            Seconds.
+        duration : float, optional
+            Where the video ends, if known: the last window is shortened to it.
+
+        Returns
+        -------
+        tuple of Segment
+            Windows in which no frame was sampled are left out.
+        """
+        check_window(window)
+        slot = np.floor(pts / window + _EDGE_SLACK).astype(np.int64)
+        segments = []
+        for i in np.unique(slot):
+            inside = slot == i
+            start, end = float(i * window), float((i + 1) * window)
+            if duration is not None and float(pts[inside][-1]) < duration < end:
+                end = duration
+            score = float(np.mean([self.pool(raw[inside], method) for raw in raws]))
+            segments.append(Segment(start, end, score, int(np.count_nonzero(inside))))
+        return tuple(segments)
+
+
+def check_pooling(method: str) -> None:
+    """Refuse an unknown pooling by naming the known ones."""
+    if method not in POOLINGS:
+        raise InvalidArgument(f"pooling: must be one of {', '.join(POOLINGS)}, got {method!r}")
+
+
+def check_window(window: float) -> None:
+    """Refuse a segment length that is not a positive number of seconds."""
+    if not (isinstance(window, (int, float)) and math.isfinite(window) and window > 0):
+        raise InvalidArgument(f"window: must be a positive number of seconds, got {window!r}")
+
+
+def _harmonic(scores: NDArray[np.float64], low: float) -> float:
+    # Without clipping a score may lie below the scale; it counts as its lower end here, because
+    # the harmonic mean is defined for positive numbers only.
+    shifted = np.maximum(scores - low, 0.0) + 1.0
+    return float(1.0 / np.mean(1.0 / shifted) - 1.0 + low)

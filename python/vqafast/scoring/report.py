@@ -1,0 +1,206 @@
+"""Assembles an `Assessment` from what a run produced."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vqafast.errors import CorruptVideo, ModelError, NoFrames
+from vqafast.scoring.assessment import (
+    Assessment,
+    Counts,
+    FrameScore,
+    ModelInfo,
+    SamplingInfo,
+    Scale,
+    Segment,
+    Spread,
+    Timings,
+    VideoSummary,
+    WarningNote,
+)
+from vqafast.scoring.calibration import Calibration
+from vqafast.scoring.pooling import Pooler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vqafast.models.registry import ModelSpec
+    from vqafast.scoring.windows import Series, StageClock
+    from vqafast.video.source import FrameSource, VideoInfo
+
+# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; beyond the table the next
+# lower entry is used, which errs to the wide side.
+_T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306,
+          9: 2.262, 10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000}  # fmt: skip
+_MIN_DRAWS_FOR_INTERVAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a `Scorer` knows of itself and every `Assessment` repeats."""
+
+    spec: ModelSpec
+    draws: int
+    device: str
+    engine: str
+    precision: str
+    threads: int
+    warnings: tuple[WarningNote, ...]
+
+
+def pooler_of(spec: ModelSpec) -> Pooler:
+    """Pooling and calibration with the constants of the model's spec."""
+    c, scale = spec.calibration, spec.scale
+    calibration = Calibration(c.scale, c.offset, scale.min, scale.max, c.clip)
+    return Pooler(calibration, spec.head.alpha, spec.head.beta)
+
+
+def assemble(
+    run: RunInfo,
+    source: FrameSource,
+    series: Series,
+    clock: StageClock,
+    total: float,
+    *,
+    pooling: str,
+    window: float | None,
+) -> Assessment:
+    """Pool `series` and say everything about the run.
+
+    Raises
+    ------
+    NoFrames, CorruptVideo
+        If there is no frame to score.
+    ModelError
+        If the model gave a number that is not finite.
+    """
+    info, spec = source.info, run.spec
+    raws = series.arrays()
+    counts = source.counts
+    if not series.pts and counts.dropped_samples:
+        raise CorruptVideo(
+            f"{info.path}: at least one sampled frame must be whole, got {counts.dropped_samples} "
+            "damaged ones",
+            path=info.path,
+        )
+    if not series.pts:
+        raise NoFrames(f"{info.path}: at least one frame must be there, got none", path=info.path)
+    if not all(np.isfinite(raw).all() for raw in raws):
+        raise ModelError(f"model {spec.name}: every frame score must be finite, got nan or inf")
+    pooler = pooler_of(spec)
+    scores = tuple(pooler.pool(raw, pooling) for raw in raws)
+    by_frame = np.mean([pooler.calibration.apply(raw) for raw in raws], axis=0)
+    pts = np.asarray(series.pts, dtype=np.float64)
+    segments: tuple[Segment, ...] = ()
+    if window is not None:
+        segments = pooler.segments(raws, pts, window, pooling, info.duration)
+    return Assessment(
+        path=info.path,
+        score=float(np.mean(scores)),
+        scale=Scale(
+            spec.scale.name,
+            spec.scale.min,
+            spec.scale.max,
+            "higher_is_better" if spec.scale.direction == "higher_is_better" else "lower_is_better",
+            spec.meaning,
+        ),
+        pooling=pooling,
+        frames=tuple(
+            FrameScore(i, t, float(s)) for i, t, s in zip(series.index, series.pts, by_frame, strict=True)
+        ),
+        segments=segments,
+        spread=spread_of(scores) if run.draws > 1 else None,
+        model=ModelInfo(spec.name, spec.version, spec.weights_sha256),
+        library_version=_version(),
+        sampling=sampling_of(spec, run.draws),
+        device=run.device,
+        engine=run.engine,
+        precision=run.precision,
+        threads=run.threads,
+        decoder=info.decoder,
+        video=video_of(info),
+        counts=Counts(
+            counts.decoded,
+            counts.skipped,
+            len(series.pts),
+            counts.corrupt,
+            counts.lost,
+            counts.dropped_samples,
+        ),
+        warnings=(
+            *run.warnings,
+            *(WarningNote(w.code, w.message) for w in source.warnings),
+            *_notes(pts, window, len(segments)),
+        ),
+        timings=Timings(**clock.seconds, total=total),
+    )
+
+
+def spread_of(scores: Sequence[float]) -> Spread:
+    """Compute standard deviation and 95 % interval of the mean of `scores`, two or more."""
+    n = len(scores)
+    mean, std = float(np.mean(scores)), float(np.std(scores, ddof=1))
+    low = high = None
+    if n >= _MIN_DRAWS_FOR_INTERVAL:
+        t = _T_975[max(df for df in _T_975 if df <= n - 1)]
+        half = t * std / math.sqrt(n)
+        low, high = mean - half, mean + half
+    return Spread(n, std, low, high, tuple(scores))
+
+
+def sampling_of(spec: ModelSpec, draws: int) -> SamplingInfo:
+    """Give the sampling plan of a model in plain numbers."""
+    s = spec.sampling
+    rate = None if s.rate is None else float(s.rate)
+    return SamplingInfo(s.kind, rate, s.n, s.burst, s.window, draws)
+
+
+def video_of(info: VideoInfo) -> VideoSummary:
+    """Give what is reported of a stream."""
+    ratio = info.sample_aspect_ratio
+    return VideoSummary(
+        container=info.container,
+        codec=info.codec,
+        width=info.width,
+        height=info.height,
+        display_width=info.display_width,
+        display_height=info.display_height,
+        rotation=info.rotation,
+        sample_aspect_ratio=f"{ratio.numerator}:{ratio.denominator}",
+        pixel_format=info.layout.name,
+        bit_depth=info.layout.bit_depth,
+        matrix=info.color.matrix,
+        full_range=info.color.full_range,
+        transfer=info.color.transfer,
+        frame_rate=None if info.frame_rate is None else float(info.frame_rate),
+        duration=info.duration,
+    )
+
+
+def _notes(pts: NDArray[np.float64], window: float | None, segments: int) -> list[WarningNote]:
+    notes = []
+    if len(pts) == 1:
+        notes.append(WarningNote("one_sample", "one frame was scored: changes over time are not judged"))
+    if window is not None:
+        spanned = math.floor(float(pts[-1]) / window) + 1
+        if segments < spanned:
+            notes.append(
+                WarningNote(
+                    "empty_windows",
+                    f"{spanned - segments} of {spanned} windows of {window:g} s hold no sampled "
+                    "frame and are left out",
+                )
+            )
+    return notes
+
+
+def _version() -> str:
+    import vqafast
+
+    return vqafast.__version__

@@ -1,0 +1,213 @@
+"""Sampled frames to raw frame scores: batches through the backbones, windows through the head.
+
+File scoring and pushed streams share this code, and batches are cut by count and size only, never
+by what happens to be ready: the same frames give the same numbers whichever way they came.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqafast.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from vqafast.video.sampling import Selector
+    from vqafast.video.source import Sampled
+
+Views = dict[str, NDArray[Any]]
+Features = NDArray[np.float32]
+
+# A batch is also cut by size: eight full-resolution views of 4K would not fit the memory budget,
+# and batches that large gain nothing.
+MAX_BATCH_BYTES = 48 << 20
+
+
+class Runtime(Protocol):
+    """What scoring needs of a loaded model.
+
+    Attributes
+    ----------
+    whole_windows : bool
+        True when `features` must be given exactly one window, because a backbone looks along time.
+    """
+
+    @property
+    def whole_windows(self) -> bool:
+        """See above."""
+        ...
+
+    def selector(self) -> Selector:
+        """Which frames to sample."""
+        ...
+
+    def ingest(self, sampled: Sampled, draw: int = 0) -> Views:
+        """Convert one sample with the patch positions of `draw`; the result owns its memory."""
+        ...
+
+    def features(self, samples: Sequence[Views]) -> tuple[Features, Features]:
+        """Quality ``(n, Dq)`` and semantic ``(n, Ds)`` features of n samples."""
+        ...
+
+    def frame_scores(self, quality: Features, semantic: Features) -> Features:
+        """Raw outputs ``(T,)`` of one window from features ``(T, Dq)`` and ``(T, Ds)``."""
+        ...
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Busy seconds by stage. Each stage belongs to one thread, so that no lock is needed."""
+
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("open", "decode", "ingest", "backbone", "head"), 0.0)
+    )
+
+    def add(self, stage: str, since: float) -> float:
+        """Add the time since `since` (`time.perf_counter`) to `stage`; return now."""
+        now = time.perf_counter()
+        self.seconds[stage] += now - since
+        return now
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One ingested sample: `views` has one entry per draw of patch positions."""
+
+    k: int
+    index: int
+    pts: float
+    views: tuple[Views, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the views."""
+        return sum(a.nbytes for views in self.views for a in views.values())
+
+
+@dataclass(slots=True)
+class Series:
+    """Raw outputs of the frames scored so far.
+
+    ``raw[d][t]`` is frame t under draw d; ``window_starts`` has the t at which each window begins.
+    """
+
+    draws: int
+    index: list[int] = field(default_factory=list)
+    pts: list[float] = field(default_factory=list)
+    window_starts: list[int] = field(default_factory=list)
+    raw: list[list[float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.raw = [[] for _ in range(self.draws)]
+
+    def arrays(self) -> list[NDArray[np.float32]]:
+        """One ``(T,)`` array per draw."""
+        return [np.asarray(r, dtype=np.float32) for r in self.raw]
+
+
+class WindowScorer:
+    """Feeds one video's samples through a model, holding one window of features.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    window : int or None
+        Samples per window of the temporal head: sample k belongs to window ``k // window``. None
+        lets the head see the whole video at once, as such a model was trained.
+    draws : int
+        Draws of patch positions per sample.
+    batch : int
+        Samples per call of the backbones, at most; ignored by a model that needs whole windows.
+    lock : threading.Lock
+        Held during calls of the model, whose engines serve one caller at a time.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        window: int | None,
+        draws: int,
+        batch: int,
+        lock: threading.Lock,
+        clock: StageClock,
+    ) -> None:
+        if batch < 1:
+            raise InvalidArgument(f"batch: must be at least 1, got {batch}")
+        self._runtime = runtime
+        self._window = window
+        self._draws = draws
+        self._batch = batch
+        self._lock = lock
+        self._clock = clock
+        self._slot: int | None = None
+        self._pending: list[Item] = []
+        self._pending_bytes = 0
+        self._held: list[tuple[int, float]] = []
+        # Features of the open window: [draw][batch] = (n, Dq), (n, Ds).
+        self._features: list[list[tuple[Features, Features]]] = [[] for _ in range(draws)]
+        self.series = Series(draws)
+
+    def accept(self, item: Item) -> bool:
+        """Take the next sample; True when it completed a window."""
+        slot = 0 if self._window is None else item.k // self._window
+        closed = False
+        if self._slot is not None and slot != self._slot:
+            closed = self._close_window()
+        self._slot = slot
+        self._pending.append(item)
+        self._pending_bytes += item.nbytes
+        if not self._runtime.whole_windows and (
+            len(self._pending) >= self._batch or self._pending_bytes >= MAX_BATCH_BYTES
+        ):
+            self._run_batch()
+        # The last sample of a window closes it at once, so that a live stream need not wait for
+        # the next window to begin.
+        if self._window is not None and item.k % self._window == self._window - 1:
+            closed = self._close_window() or closed
+        return closed
+
+    def finish(self) -> Series:
+        """Score what is left and return the whole series."""
+        self._close_window()
+        return self.series
+
+    def _run_batch(self) -> None:
+        if not self._pending:
+            return
+        since = time.perf_counter()
+        with self._lock:
+            for draw, parts in enumerate(self._features):
+                parts.append(self._runtime.features([i.views[draw] for i in self._pending]))
+        # The views are dropped here; only index and time of the samples are needed from now on.
+        self._held += [(item.index, item.pts) for item in self._pending]
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._clock.add("backbone", since)
+
+    def _close_window(self) -> bool:
+        self._run_batch()
+        self._slot = None
+        if not self._held:
+            return False
+        since = time.perf_counter()
+        self.series.window_starts.append(len(self.series.pts))
+        for draw, parts in enumerate(self._features):
+            quality = np.concatenate([q for q, _ in parts])
+            semantic = np.concatenate([s for _, s in parts])
+            with self._lock:
+                raw = self._runtime.frame_scores(quality, semantic)
+            self.series.raw[draw] += [float(v) for v in raw]
+            parts.clear()
+        self.series.index += [index for index, _ in self._held]
+        self.series.pts += [pts for _, pts in self._held]
+        self._held.clear()
+        self._clock.add("head", since)
+        return True

@@ -1,0 +1,137 @@
+"""Features of labelled versions, computed once and kept on disk.
+
+Backbones are frozen while a head trains, so a version is decoded once: quality features, and the
+semantic views as 8-bit pictures (the semantic backbone is trained too, once per fold).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqafast.models.a2inet.lite import QUALITY_VIEW, SEMANTIC_VIEW
+from vqafast.models.a2inet.views import quality_view, semantic_view
+from vqafast.ops import scene_statistics
+from vqafast.training.synthesis import ffmpeg
+from vqafast.training.synthesis.__main__ import read_index
+from vqafast.video.sampling import TimeGrid
+from vqafast.video.y4m import Y4MSource
+
+#: Samples per second while training: versions last about 1.4 s, and the head should see windows
+#: of several samples. Scoring samples more sparsely; see the model card.
+TRAINING_RATE = 6.0
+#: Part of a cached file's name: raise it when features or views change.
+CACHE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFeatures:
+    """One version: T samples, its labels and where it came from.
+
+    `quality` ``(T, 176)``; `views` ``(T, 3, h, w)`` uint8 RGB; `frame_labels` ``(T,)`` VMAF of
+    each sampled frame; `label` the mean VMAF over all frames.
+    """
+
+    record: dict[str, Any]
+    quality: NDArray[np.float32]
+    views: NDArray[np.uint8]
+    frame_labels: NDArray[np.float32]
+    label: float
+
+
+def extract(file: Path, width: int, height: int) -> dict[str, NDArray[Any]]:
+    """Decode one version, scaled to its master's size as its label was, and compute features."""
+    chain = f"scale={width}:{height}:flags=bicubic,format=yuv420p"
+    command = [ffmpeg.executable(), "-v", "error", "-threads", "1", "-i", str(file), "-vf", chain]
+    with subprocess.Popen([*command, "-f", "yuv4mpegpipe", "-"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        with Y4MSource(process.stdout) as source:
+            quality, views, indices = [], [], []
+            for sampled in source.frames(TimeGrid(TRAINING_RATE, burst=2)):
+                if len(sampled.frames) < 2:
+                    continue
+                patches = quality_view(sampled.frames, QUALITY_VIEW, draw=0, seed=0, threads=1)
+                quality.append(scene_statistics(patches, threads=1).mean(axis=0, dtype=np.float64))
+                view = semantic_view(sampled.frames[0], SEMANTIC_VIEW, threads=1)[0]
+                views.append(np.clip(np.rint(view * 255), 0, 255).astype(np.uint8))
+                indices.append(sampled.frames[0].index)
+    if process.returncode != 0:
+        raise ffmpeg.FfmpegFailed(f"features: ffmpeg exit {process.returncode} on {file}")
+    return {
+        "quality": np.stack(quality).astype(np.float32),
+        "views": np.stack(views),
+        "indices": np.array(indices),
+    }
+
+
+def _cached(root: Path, record: dict[str, Any]) -> Path:
+    return root / f"features-{CACHE_VERSION}" / f"{record['id']}.npz"
+
+
+def _make(job: tuple[Path, dict[str, Any]]) -> None:
+    root, record = job
+    out = _cached(root, record)
+    if out.exists():
+        return
+    arrays = extract(root / record["file"], record["width"], record["height"])
+    partial = out.with_suffix(".part")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    partial.replace(out)
+
+
+def build(root: Path, jobs: int = 2) -> list[dict[str, Any]]:
+    """Features of every version of a data set made by ``vqafast.training.synthesis``; resumable."""
+    records = sorted(read_index(root / "index.jsonl"), key=lambda r: str(r["id"]))
+    masters = {r["source"]: _master_record(r) for r in records}.values()
+    missing = [(root, r) for r in (*masters, *records) if not _cached(root, r).exists()]
+    (root / f"features-{CACHE_VERSION}").mkdir(exist_ok=True)
+    begun = time.monotonic()
+    with ProcessPoolExecutor(jobs) as pool:
+        for n, _ in enumerate(pool.map(_make, missing, chunksize=4), 1):
+            if n % 200 == 0 or n == len(missing):
+                print(f"features: {n}/{len(missing)}, {time.monotonic() - begun:.0f} s", file=sys.stderr)
+    return records
+
+
+def load(root: Path, record: dict[str, Any]) -> VersionFeatures:
+    """Read one version's features back."""
+    with np.load(_cached(root, record)) as arrays:
+        quality, views, indices = arrays["quality"], arrays["views"], arrays["indices"]
+    labels = np.array(record["vmaf_frames"], dtype=np.float32)[indices]
+    return VersionFeatures(record, quality, views, labels, float(record["vmaf"]))
+
+
+def _master_record(record: dict[str, Any]) -> dict[str, Any]:
+    """The clean master of a version as a record of its own."""
+    return {**record, "id": f"master_{record['source']}", "file": record["master"]}
+
+
+def load_master(root: Path, record: dict[str, Any]) -> NDArray[np.float32]:
+    """Mean quality features ``(176,)`` of the clean master of a version."""
+    with np.load(_cached(root, _master_record(record))) as arrays:
+        mean: NDArray[np.float32] = arrays["quality"].mean(axis=0)
+    return mean
+
+
+def describe(root: Path) -> dict[str, Any]:
+    """What a data set holds, for the model card."""
+    records = list(read_index(root / "index.jsonl"))
+    codecs = [r["recipe"]["codec"] for r in records]
+    text = json.dumps(sorted((r["id"], r["vmaf"]) for r in records))
+    return {
+        "versions": len(records),
+        "sources": len({r["source"] for r in records}),
+        "codecs": {c: codecs.count(c) for c in sorted(set(codecs))},
+        "label_digest": hashlib.sha256(text.encode()).hexdigest(),
+    }

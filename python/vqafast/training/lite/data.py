@@ -1,0 +1,65 @@
+"""Versions of a synthesised data set in memory, and folds over their sources."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqafast.errors import InvalidArgument
+from vqafast.training import features
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """N versions; lists are per version, ``T_i`` samples each.
+
+    `clean` maps a source to the mean quality features ``(176,)`` of its clean master.
+    """
+
+    records: list[dict[str, Any]]
+    quality: list[NDArray[np.float32]]
+    views: list[NDArray[np.uint8]]
+    frame_labels: list[NDArray[np.float32]]
+    labels: NDArray[np.float32]
+    sources: NDArray[np.str_]
+    clean: dict[str, NDArray[np.float32]]
+
+    def groups(self) -> NDArray[np.str_]:
+        """Recipe group of each version: ladder, transcode, enhance, enhance+preprocess."""
+        return np.array([r["recipe"]["group"] for r in self.records])
+
+
+def load(root: Path, jobs: int = 2) -> Dataset:
+    """Build what is missing of the feature cache, then read all of it."""
+    records = features.build(root, jobs)
+    if not records:
+        raise InvalidArgument(f"train: --data must hold labelled versions, found none in {root}")
+    versions = [features.load(root, r) for r in records]
+    clean = {r["source"]: features.load_master(root, r) for r in records}
+    return Dataset(
+        records=records,
+        quality=[v.quality for v in versions],
+        views=[v.views for v in versions],
+        frame_labels=[v.frame_labels for v in versions],
+        labels=np.array([v.label for v in versions], dtype=np.float32),
+        sources=np.array([r["source"] for r in records]),
+        clean=clean,
+    )
+
+
+def fold_of(source: str, folds: int) -> int:
+    """Fold of a source by hash of its scene, so that it stays put when sources are added."""
+    return int.from_bytes(hashlib.sha256(scene(source).encode()).digest()[:4], "big") % folds
+
+
+def scene(source: str) -> str:
+    """Sources of one film count as one content: a name's part before a digit is its scene.
+
+    Only names that say so are joined (``bbb1080p60`` and ``bbb``); numbered photos are distinct.
+    """
+    return "bbb" if "bbb" in source else source

@@ -1,0 +1,1 @@
+"""Sources of frames and the choice of what is scored."""

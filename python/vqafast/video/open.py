@@ -1,0 +1,247 @@
+"""Hardened open: FFmpeg reads one file that we opened, and can open nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from vqafast.errors import (
+    HostileInput,
+    InvalidArgument,
+    IsDirectory,
+    MissingFile,
+    NotAVideo,
+    NoVideoStream,
+    TooLarge,
+    TooSmall,
+    Unreadable,
+    UnsupportedCodec,
+)
+from vqafast.video import sniff
+from vqafast.video.formats import MAX_PIXELS, MAX_SIDE, MIN_SIDE
+
+# The demuxers that read exactly the bytes they are given. Playlists, image sequences, devices and
+# lavfi are absent on purpose; protocol_whitelist alone does not stop them.
+_FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,h264,hevc,vvc,vc1,h263,ivf,obu,av1,"
+    "ogg,mxf,gxf,gif,dv,nut,yuv4mpegpipe"
+)
+_BUFFER = 256 * 1024
+_URL = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://|(?:file|concat|concatf|subfile|crypto|data|"
+                  r"pipe|fd|cache|async|tee|unix|tcp|udp|rtp|rtmp|rtsp|http|https|ftp|srt|"
+                  r"lavfi|hls|gopher|mmsh?|shared|md5)[:,])")  # fmt: skip
+
+
+@dataclass(slots=True)
+class Opened:
+    """A container on a file; `reopen` starts over from the first byte."""
+
+    path: str
+    file: BinaryIO
+    owns_file: bool
+    container: InputContainer
+    stream: VideoStream
+    remarks: list[tuple[str, str]]
+
+    def reopen(self) -> None:
+        self.container.close()
+        self.file.seek(0)
+        self.container = _open_container(self.file, self.path)
+        self.stream, self.remarks = _choose_stream(self.container, self.path)
+
+    def close(self) -> None:
+        self.container.close()
+        if self.owns_file:
+            self.file.close()
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; everything else that a path can name is refused.
+
+    Raises
+    ------
+    HostileInput
+        For a URL that names no file, a device, a socket or a FIFO.
+    MissingFile, IsDirectory, Unreadable, InvalidArgument
+    """
+    name = os.fspath(path)
+    if not isinstance(name, str):
+        raise InvalidArgument(f"path must be str or os.PathLike[str], got {type(name).__name__}")
+    if "\0" in name or not name:
+        raise InvalidArgument("path must be a non-empty string without NUL characters")
+    try:
+        _refuse_special(os.stat(name).st_mode, name)
+        # A FIFO put in place after the check must not block the open.
+        descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if _URL.match(name):
+            raise HostileInput(
+                f"{name}: input must be a local file, got a URL; fetch it first", path=name
+            ) from error
+        raise MissingFile(f"{name}: no such file", path=name) from error
+    except OSError as error:
+        raise Unreadable(f"{name}: cannot be read: {error.strerror}", path=name) from error
+    try:
+        _refuse_special(os.fstat(descriptor).st_mode, name)
+        file = io.FileIO(descriptor, "rb", closefd=True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    # FFmpeg weighs the extension when it probes raw streams.
+    cast(Any, file).name = Path(name).name
+    return cast(BinaryIO, file)
+
+
+def _refuse_special(mode: int, name: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsDirectory(f"{name}: input must be a file, got a directory", path=name)
+    if not stat.S_ISREG(mode):
+        raise HostileInput(
+            f"{name}: input must be a regular file, got a device, socket or FIFO; "
+            "pipe YUV4MPEG2 through standard input instead",
+            path=name,
+        )
+
+
+def seekable(file: BinaryIO) -> tuple[BinaryIO, bool]:
+    """Return `file`, or its spooled copy and True when it cannot seek (mp4 needs seeking)."""
+    if file.seekable():
+        return file, False
+    spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed with the source
+    try:
+        shutil.copyfileobj(file, spool, 1 << 20)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool, True
+
+
+def read_head(file: BinaryIO, path: str) -> bytes:
+    try:
+        file.seek(0)
+        head = file.read(sniff.HEAD)
+        file.seek(0)
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error.strerror}", path=path) from error
+    return head
+
+
+def open_video(file: BinaryIO, path: str, *, owns_file: bool) -> Opened:
+    """Open the best video stream of a seekable binary file.
+
+    Raises
+    ------
+    VqafastError
+        One of the typed errors for files that cannot be scored.
+    """
+    try:
+        sniff.refuse(read_head(file, path), path)
+        container = _open_container(file, path)
+        try:
+            stream, remarks = _choose_stream(container, path)
+        except BaseException:
+            container.close()
+            raise
+    except BaseException:
+        if owns_file:
+            file.close()
+        raise
+    return Opened(path, file, owns_file, container, stream, remarks)
+
+
+def _refuse_nested(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
+    raise PermissionError(f"a media file must not refer to another file, got {url!r}")
+
+
+def _open_container(file: BinaryIO, path: str) -> InputContainer:
+    try:
+        container = av.open(
+            file,
+            "r",
+            options={
+                "format_whitelist": _FORMATS,
+                "protocol_whitelist": "none",
+                "max_pixels": str(MAX_PIXELS),
+            },
+            metadata_errors="replace",
+            buffer_size=_BUFFER,
+            io_open=_refuse_nested,
+        )
+    except (FFmpegError, ValueError) as error:
+        if isinstance(error, PermissionError):
+            raise HostileInput(f"{path}: {error}", path=path) from error
+        with contextlib.suppress(OSError):
+            raise sniff.explain_failure(read_head(file, path), file, path) from error
+        raise Unreadable(f"{path}: cannot be read: {error}", path=path) from error
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error.strerror}", path=path) from error
+    return container
+
+
+_NO_PICTURES = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+
+
+def _choose_stream(container: InputContainer, path: str) -> tuple[VideoStream, list[tuple[str, str]]]:
+    streams = [s for s in container.streams.video if not s.disposition & _NO_PICTURES]
+    if not streams:
+        kinds = sorted({s.type for s in container.streams})
+        if not kinds:
+            raise NotAVideo(f"{path}: a container must hold streams, got none", path=path)
+        raise NoVideoStream(f"{path}: input must hold a video stream, got only {', '.join(kinds)}", path=path)
+    stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
+    remarks = []
+    if len(streams) > 1:
+        remarks.append(
+            (
+                "several_video_streams",
+                f"the file holds {len(streams)} video streams; stream {stream.index} is scored",
+            )
+        )
+    for other in container.streams:
+        if other is not stream and other.type != "unknown":
+            other.discard = Discard.all
+    # PyAV has no codec context for a stream without a decoder, whatever its types say.
+    if cast(Any, stream).codec_context is None:
+        raise UnsupportedCodec(
+            f"{path}: this FFmpeg build must have a decoder for the stream, got codec tag {_tag(stream)!r}",
+            path=path,
+        )
+    check_size(stream.codec_context.width, stream.codec_context.height, path)
+    return stream, remarks
+
+
+def _tag(stream: VideoStream) -> str:
+    try:
+        return stream.codec_tag
+    except FFmpegError:
+        return "unknown"
+
+
+def check_size(width: int, height: int, path: str) -> None:
+    """Refuse pictures outside the limits; 0x0 means that the size is not known yet."""
+    if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
+        raise TooLarge(
+            f"{path}: the picture must be at most {MAX_SIDE} pixels a side and {MAX_PIXELS} in "
+            f"all, got {width}x{height}",
+            path=path,
+        )
+    if 0 < min(width, height) < MIN_SIDE:
+        raise TooSmall(
+            f"{path}: the picture must be at least {MIN_SIDE} pixels a side, got {width}x{height}",
+            path=path,
+        )

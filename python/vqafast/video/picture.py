@@ -1,0 +1,141 @@
+"""Decoded AVFrames as `Frame`: native planes without a copy, everything else through swscale."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from vqafast.errors import UnsupportedPixelFormat
+from vqafast.video.formats import (
+    LAYOUTS,
+    clockwise,
+    color_spec,
+    native_name,
+    plane_array,
+    plane_shapes,
+    refuse_hdr,
+)
+from vqafast.video.source import ColorSpec, Frame, PixelLayout, Warning_
+from vqafast.video.timeline import Entry
+
+
+class PictureReader:
+    """Reads the frames of one stream, and notes what a reader of the score should know.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    warnings : list of Warning_
+        Each remark is appended once.
+    """
+
+    def __init__(self, path: str, codec_tag: str, aspect: Fraction, warnings: list[Warning_]) -> None:
+        self._path = path
+        self._codec_tag = codec_tag
+        self._aspect = aspect
+        self._warnings = warnings
+        self._said: set[str] = set()
+        self._reformatter: VideoReformatter | None = None
+        self._shape: tuple[int, int, str] | None = None
+
+    def warn(self, code: str, message: str) -> None:
+        if code not in self._said:
+            self._said.add(code)
+            self._warnings.append(Warning_(code, message))
+
+    def read(self, picture: VideoFrame, entry: Entry) -> Frame:
+        """Make the frame; it keeps `picture`'s buffers alive."""
+        refuse_hdr(picture.color_trc, self._codec_tag, self._path)
+        self._note_shape(picture)
+        if picture.interlaced_frame:
+            self.warn("interlaced", "the video is interlaced; it is scored as it is, fields interleaved")
+        name, _, alpha = native_name(picture.format.name)
+        if alpha:
+            self.warn("alpha_ignored", f"the alpha plane of {picture.format.name} is ignored")
+        if name is None:
+            source, layout, color = self._convert(picture)
+        else:
+            source, layout, color = picture, LAYOUTS[name], self.color(picture)
+        shapes = plane_shapes(layout, source.width, source.height)
+        planes = []
+        for buffer, (rows, samples) in zip(source.planes, shapes, strict=False):
+            view = plane_array(buffer, buffer.line_size, rows, samples, layout.bit_depth)
+            if layout.semi_planar and planes:
+                view = view.reshape(rows, samples // 2, 2)
+            planes.append(view)
+        return Frame(
+            planes=tuple(planes),
+            pts=entry.seconds,
+            index=entry.index,
+            corrupt=picture.is_corrupt,
+            interlaced=picture.interlaced_frame,
+            layout=layout,
+            color=color,
+            width=picture.width,
+            height=picture.height,
+            rotation=clockwise(picture.rotation),
+            sample_aspect_ratio=self._aspect,
+            _owner=source,
+        )
+
+    def color(self, picture: VideoFrame) -> ColorSpec:
+        _, full_range, _ = native_name(picture.format.name)
+        spec, remark = color_spec(
+            picture.colorspace,
+            picture.color_range,
+            picture.color_trc,
+            picture.height,
+            full_range=full_range,
+            path=self._path,
+        )
+        if remark is not None:
+            self.warn("matrix_approximated", remark)
+        return spec
+
+    def _note_shape(self, picture: VideoFrame) -> None:
+        shape = (picture.width, picture.height, picture.format.name)
+        if self._shape is not None and shape != self._shape:
+            self.warn(
+                "format_changed",
+                "the picture's size or format changes in the stream: "
+                f"{self._shape[0]}x{self._shape[1]} {self._shape[2]} to "
+                f"{shape[0]}x{shape[1]} {shape[2]}",
+            )
+        self._shape = shape
+
+    def _convert(self, picture: VideoFrame) -> tuple[VideoFrame, PixelLayout, ColorSpec]:
+        """RGB becomes full-range BT.709 at 4:4:4; odd YUV packings keep their colour."""
+        form = picture.format
+        deep = max((c.bits for c in form.components), default=8) > 8
+        rgb = form.is_rgb or form.has_palette or form.is_bayer
+        target = "yuv444p16le" if deep else "yuv444p"
+        if not rgb and not any(c.is_chroma for c in form.components):
+            target = "gray16le" if deep else "gray"
+        self.warn("pixel_format_converted", f"{form.name} is converted to {target} by swscale")
+        if any(c.is_alpha for c in form.components):
+            self.warn("alpha_ignored", f"the alpha channel of {form.name} is ignored")
+        if self._reformatter is None:
+            self._reformatter = VideoReformatter()
+        try:
+            if rgb:
+                converted = self._reformatter.reformat(
+                    picture,
+                    format=target,
+                    dst_colorspace=Colorspace.ITU709,
+                    dst_color_range=ColorRange.JPEG,
+                )
+                color = ColorSpec("bt709", True, "bt709")
+            else:
+                converted = self._reformatter.reformat(picture, format=target)
+                color = self.color(picture)
+        except (FFmpegError, ValueError) as error:
+            raise UnsupportedPixelFormat(
+                f"{self._path}: the pixel format must be planar or semi-planar YUV, gray, or one "
+                f"that swscale reads; got {form.name}: {error}",
+                path=self._path,
+            ) from error
+        return converted, LAYOUTS[target], color

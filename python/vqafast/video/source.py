@@ -1,0 +1,195 @@
+"""What a source of frames is: planes with their meaning and their time, and nothing about files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqafast.video.sampling import Selector
+
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelLayout:
+    """How planes encode pixels: all that ``frame_ingest`` must know besides the pointers.
+
+    Attributes
+    ----------
+    name : str
+        FFmpeg's name without the ``j`` of full range: ``yuv420p``, ``nv12``, ``p010le``, ...
+    bit_depth : int
+        Significant bits per sample; samples are uint8 when it is 8, uint16 (native order) above.
+    msb_aligned : bool
+        True when the significant bits are the high ones of the 16 (P010, P016).
+    chroma_shift_x, chroma_shift_y : int
+        log2 of the horizontal and vertical chroma subsampling; chroma planes have
+        ``ceil(height / 2**shift_y)`` rows.
+    semi_planar : bool
+        True when Cb and Cr are interleaved in one second plane.
+    has_chroma : bool
+    """
+
+    name: str
+    bit_depth: int
+    msb_aligned: bool
+    chroma_shift_x: int
+    chroma_shift_y: int
+    semi_planar: bool
+    has_chroma: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ColorSpec:
+    """Matrix, range and transfer of the samples.
+
+    A stream that does not say its matrix is taken as bt709 from 720 coded lines on, else as bt601;
+    one that does not say its range is taken as limited.
+    """
+
+    matrix: Literal["bt601", "bt709", "bt2020"]
+    full_range: bool
+    transfer: str
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is known of a video once it is open.
+
+    Attributes
+    ----------
+    width, height : int
+        Coded picture in pixels, before rotation.
+    display_width, display_height : int
+        After rotation and sample aspect ratio (the width is scaled, the height kept).
+    rotation : int
+        0, 90, 180 or 270: degrees clockwise that the coded picture must turn for display.
+    duration : float or None
+        Seconds, as the container declares it.
+    declared_frames : int or None
+        As the container declares it; the truth is known only at the end.
+    decoder : str
+        For example ``"h264 (FFmpeg 8.1, frame threads 2)"``.
+    """
+
+    path: str
+    container: str
+    codec: str
+    width: int
+    height: int
+    display_width: int
+    display_height: int
+    rotation: int
+    sample_aspect_ratio: Fraction
+    layout: PixelLayout
+    color: ColorSpec
+    frame_rate: Fraction | None
+    duration: float | None
+    declared_frames: int | None
+    decoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warning_:
+    """Something the reader of a score should know: ``code`` is stable, ``message`` is for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Counts:
+    """Frames by fate. All are final when the iterator of frames has ended.
+
+    Attributes
+    ----------
+    decoded : int
+        Frames that came out of the decoder.
+    skipped : int
+        Frames that were never decoded because no sample needed them.
+    corrupt : int
+        Decoded frames that the decoder marked as damaged. They are never handed out.
+    lost : int
+        Packets or frames that could not be decoded at all.
+    dropped_samples : int
+        Samples that the selector chose and that were not handed out, because a frame of them was
+        corrupt or lost.
+    """
+
+    decoded: int = 0
+    skipped: int = 0
+    corrupt: int = 0
+    lost: int = 0
+    dropped_samples: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """One picture in its native planes.
+
+    Attributes
+    ----------
+    planes : tuple of ndarray
+        ``(rows, samples)`` uint8 or uint16 views, rows possibly strided; the second plane of a
+        semi-planar layout is ``(rows, samples, 2)``. The views keep the decoder's buffer alive, so
+        a frame may be kept as long as it is needed. They must not be written to.
+    pts : float
+        Seconds; the first frame of the stream is 0.0.
+    index : int
+        Presentation order, counting frames that were skipped.
+    """
+
+    planes: tuple[Plane, ...]
+    pts: float
+    index: int
+    corrupt: bool
+    interlaced: bool
+    layout: PixelLayout
+    color: ColorSpec
+    width: int
+    height: int
+    rotation: int = 0
+    sample_aspect_ratio: Fraction = Fraction(1)
+    _owner: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Sample `k` of the selector: a burst of consecutive frames, ``frames[0].pts`` is its time.
+
+    The burst is shorter than the selector's at the end of the stream.
+    """
+
+    k: int
+    frames: tuple[Frame, ...]
+
+
+class FrameSource(Protocol):
+    """Frames of one video, in presentation order, once."""
+
+    info: VideoInfo
+    warnings: list[Warning_]
+    counts: Counts
+
+    def frames(self, selector: Selector) -> Iterator[Sampled]:
+        """Samples chosen by `selector`, in order of time."""
+        ...
+
+    def close(self) -> None:
+        """Release the decoder and the file; frames already handed out stay valid."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,108 @@
+"""A source and a model made of plain numbers, for tests of the machinery between them."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vqafast.scoring.windows import StageClock, WindowScorer
+from vqafast.video.sampling import EveryFrame
+from vqafast.video.source import ColorSpec, Counts, Frame, PixelLayout, Sampled, VideoInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+GRAY = PixelLayout("gray", 8, False, 0, 0, False, False)
+COLOR = ColorSpec("bt709", False, "bt709")
+
+
+def frame(index: int, fps: float = 10.0) -> Frame:
+    plane = np.full((32, 32), index % 251, dtype=np.uint8)
+    return Frame((plane,), index / fps, index, False, False, GRAY, COLOR, 32, 32)
+
+
+class FakeSource:
+    """`count` gray frames; `hook(index)` runs before each is handed out."""
+
+    def __init__(self, count: int, hook: Callable[[int], None] | None = None) -> None:
+        self.info = VideoInfo(
+            path="fake", container="none", codec="none", width=32, height=32, display_width=32,
+            display_height=32, rotation=0, sample_aspect_ratio=Fraction(1), layout=GRAY,
+            color=COLOR, frame_rate=Fraction(10), duration=count / 10, declared_frames=count,
+            decoder="fake",
+        )  # fmt: skip
+        self.warnings: list[Any] = []
+        self.counts = Counts()
+        self.closed = False
+        self.handed_out = 0
+        self.reader: threading.Thread | None = None
+        self._count = count
+        self._hook = hook
+
+    def frames(self, selector: Any) -> Iterator[Sampled]:
+        self.reader = threading.current_thread()
+        picker = selector.begin()
+        for index in range(self._count):
+            if self._hook is not None:
+                self._hook(index)
+            k = picker.start(index, index / 10)
+            if k is not None:
+                self.handed_out += 1
+                yield Sampled(k, (frame(index),))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def __enter__(self) -> FakeSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class FakeRuntime:
+    """Features are the picture's mean plus the draw; a window's scores are features minus their mean
+    plus the window's length, so that wrong windows show."""
+
+    def __init__(self, item_bytes: int = 4, whole_windows: bool = False) -> None:
+        self.whole_windows = whole_windows
+        self.batches: list[int] = []
+        self.windows: list[int] = []
+        self._item = item_bytes // 4
+
+    def selector(self) -> EveryFrame:
+        return EveryFrame()
+
+    def ingest(self, sampled: Sampled, draw: int = 0) -> dict[str, np.ndarray]:
+        value = float(sampled.frames[0].planes[0].mean()) + 1000 * draw
+        return {"quality": np.full(self._item, value, dtype=np.float32)}
+
+    def features(self, samples: Sequence[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        self.batches.append(len(samples))
+        column = np.array([[s["quality"][0]] for s in samples], dtype=np.float32)
+        return column, column.copy()
+
+    def frame_scores(self, quality: np.ndarray, semantic: np.ndarray) -> np.ndarray:
+        np.testing.assert_array_equal(quality, semantic)
+        self.windows.append(len(quality))
+        return quality[:, 0] - quality[:, 0].mean() + len(quality)
+
+
+def window_scorer(
+    runtime: FakeRuntime, window: int | None = 8, draws: int = 1, batch: int = 4
+) -> WindowScorer:
+    return WindowScorer(
+        runtime, window=window, draws=draws, batch=batch, lock=threading.Lock(), clock=StageClock()
+    )
+
+
+def decode_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == "vqafast-decode"]
+
+
+def plain(**values: Any) -> SimpleNamespace:
+    return SimpleNamespace(**values)
