@@ -78,13 +78,9 @@ def measure(name: str, clip: Path, reference: Path, options: argparse.Namespace)
         seconds, assessment = timed(lambda: scorer.assess(clip))
         score.append(seconds)
         assessments.append(assessment)
-    stages = {
-        s: round(statistics.median(a.to_dict()["timings"][s] for a in assessments), 4) for s in STAGES
-    }
+    stages = {s: round(statistics.median(a.to_dict()["timings"][s] for a in assessments), 4) for s in STAGES}
     ratios = [s / d for s, d in zip(score, decode, strict=True)]
-    peak = subprocess.run(
-        [sys.executable, "-c", PEAK, str(clip)], capture_output=True, text=True, check=True
-    )
+    peak = subprocess.run([sys.executable, "-c", PEAK, str(clip)], capture_output=True, text=True, check=True)
     return {
         "resolution": name,
         "frames": frames,

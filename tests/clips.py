@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import io
+
+    from numpy.typing import NDArray
 
 Times = list[int]
 

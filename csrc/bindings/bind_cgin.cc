@@ -34,7 +34,7 @@ void bind_cgin(py::module_& module) {
         const TensorArg out = output_arg(kOp, "out", out_in, DType::kFloat32, {shape[0], shape[1], 2 * shape[2]});
         const Context context{checked_threads(kOp, threads)};
         {
-          py::gil_scoped_release unlocked;
+          GilRelease unlocked;
           cgin(context, x.view(), y.view(), view_or_null(gamma_x), view_or_null(theta_x), view_or_null(gamma_y),
                view_or_null(theta_y), view_or_null(lengths), options, out.view());
         }

@@ -22,7 +22,7 @@ void bind_fragment_sample(py::module_& module) {
                                    : strided_output_arg(op, out_in, dtype, {channels, height, width});
         const Context context{checked_threads(op, threads)};
         {
-          py::gil_scoped_release unlocked;
+          GilRelease unlocked;
           const Workspace workspace(fragment_sample_workspace(context, frame.frame, positions.view(), patch, nhwc,
                                                               normalisation, out.view()));
           fragment_sample(context, frame.frame, positions.view(), patch, nhwc, normalisation, workspace.data(),

@@ -22,7 +22,7 @@ void bind_frame_ingest(py::module_& module) {
                                    : strided_output_arg(op, out_in, dtype, {count, channels, height, width});
         const Context context{checked_threads(op, threads)};
         {
-          py::gil_scoped_release unlocked;
+          GilRelease unlocked;
           const Workspace workspace(
               frame_ingest_workspace(context, frame.frame, crops.view(), nhwc, normalisation, out.view()));
           frame_ingest(context, frame.frame, crops.view(), nhwc, normalisation, workspace.data(), out.view());

@@ -18,7 +18,7 @@ void bind_hysteresis_pool(py::module_& module) {
         const TensorArg series = output_arg(op, "out[1]", series_in, DType::kFloat32, {batch, time});
         const Context context{checked_threads(op, threads)};
         {
-          py::gil_scoped_release unlocked;
+          GilRelease unlocked;
           hysteresis_pool(context, q.view(), view_or_null(lengths), {alpha, beta}, pooled.view(), series.view());
         }
         return py::make_tuple(pooled.object(), series.object());

@@ -20,7 +20,7 @@ void bind_moment_pool(py::module_& module) {
         const TensorArg out = output_arg(op, "out", out_in, DType::kFloat32, {x.view().shape[0], 2 * channels});
         const Context context{checked_threads(op, threads)};
         {
-          py::gil_scoped_release unlocked;
+          GilRelease unlocked;
           std::vector<double> workspace(static_cast<std::size_t>(moment_pool_workspace(x.view(), layout)));
           moment_pool(context, x.view(), layout, out.view(), workspace.data());
         }

@@ -8,6 +8,7 @@ void bind_fragment_sample(py::module_& module);
 void bind_frame_ingest(py::module_& module);
 void bind_hysteresis_pool(py::module_& module);
 void bind_moment_pool(py::module_& module);
+void bind_scene_statistics(py::module_& module);
 
 void bind_ops(py::module_& module) {
   bind_cgin(module);
@@ -15,6 +16,7 @@ void bind_ops(py::module_& module) {
   bind_frame_ingest(module);
   bind_hysteresis_pool(module);
   bind_moment_pool(module);
+  bind_scene_statistics(module);
 }
 
 }  // namespace vqafast::bindings

@@ -51,19 +51,20 @@ constexpr const char* name_of(DType dtype) {
   return "?";
 }
 
+constexpr std::int64_t element_count(const TensorView& t) {
+  std::int64_t count = 1;
+  for (int axis = 0; axis < t.ndim; ++axis) count *= t.shape[axis];
+  return count;
+}
+
 constexpr bool is_contiguous(const TensorView& t) {
+  if (element_count(t) == 0) return true;
   std::int64_t expected = item_size(t.dtype);
   for (int axis = t.ndim - 1; axis >= 0; --axis) {
     if (t.shape[axis] != 1 && t.stride[axis] != expected) return false;
     expected *= t.shape[axis];
   }
   return true;
-}
-
-constexpr std::int64_t element_count(const TensorView& t) {
-  std::int64_t count = 1;
-  for (int axis = 0; axis < t.ndim; ++axis) count *= t.shape[axis];
-  return count;
 }
 
 }  // namespace vqafast

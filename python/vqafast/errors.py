@@ -1,9 +1,12 @@
 """Typed errors: every failure has a stable ``code``, and inherits the matching builtin exception."""
 
+# ruff: noqa: N818 - the names say what is wrong, and "Error" would not say it better
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class VqafastError(Exception):

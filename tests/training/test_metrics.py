@@ -3,8 +3,8 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from vqafast.errors import InvalidArgument  # noqa: E402
-from vqafast.training import metrics  # noqa: E402
+from vqafast.errors import InvalidArgument
+from vqafast.training import metrics
 
 
 def test_srcc_by_the_rank_formula():

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("imageio_ffmpeg")
 
-from vqafast.training.synthesis import ffmpeg, workflow  # noqa: E402
+from vqafast.training.synthesis import ffmpeg, workflow
 
 
 def draws(count):
@@ -38,7 +38,15 @@ def test_groups_codecs_and_intervals_are_covered():
 def test_every_filter_chain_runs():
     chains = {r.filters for r in draws(300) if r.filters}
     kinds = {f.split("=")[0] for chain in chains for f in chain}
-    assert {"gblur", "noise", "hqdn3d", "unsharp", "spp", "avgblur", "split[whole][part];[whole]gblur"} <= kinds
+    assert {
+        "gblur",
+        "noise",
+        "hqdn3d",
+        "unsharp",
+        "spp",
+        "avgblur",
+        "split[whole][part];[whole]gblur",
+    } <= kinds
     seen = set()
     for chain in sorted(chains):
         names = tuple(f.split("=")[0] for f in chain)

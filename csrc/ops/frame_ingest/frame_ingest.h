@@ -5,10 +5,10 @@
 //   out       (K, C, h, w) or (K, h, w, C) float32 or float16     C = 3: R, G, B; C = 1: luma Y' of full range
 //
 // 1. Resample. Each plane is resampled at its own resolution, straight to h x w, by a separable triangle filter. With
-//    s = crop width / w, the centre of output column i is X = x + (i + 0.5) s in luma samples (sample j spans j..j+1), and
-//    in a plane subsampled by 2^a it is X (luma), (X - 0.5) / 2^a + 0.5 (chroma: sited on the left luma sample), and
-//    for rows Y / 2^b (chroma: centred between luma rows). Weights are max(0, 1 - |j + 0.5 - centre| / f) with
-//    f = max(1, s / 2^a), over the samples of the plane (not of the crop: a crop is a window on the frame), divided by
+//    s = crop width / w, the centre of output column i is X = x + (i + 0.5) s in luma samples (sample j spans j..j+1),
+//    and in a plane subsampled by 2^a it is X (luma), (X - 0.5) / 2^a + 0.5 (chroma: sited on the left luma sample),
+//    and for rows Y / 2^b (chroma: centred between luma rows). Weights are max(0, 1 - |j + 0.5 - centre| / f) with f =
+//    max(1, s / 2^a), over the samples of the plane (not of the crop: a crop is a window on the frame), divided by
 //    their sum. So s = 1 copies luma samples and interpolates chroma bilinearly, s < 1 is bilinear interpolation and
 //    s > 1 is antialiased, as Pillow's BILINEAR.
 // 2. Convert. Samples to Y' in 0..1 and Cb, Cr in -0.5..0.5 by bit depth and range, then the inverse matrix. Planes
@@ -29,8 +29,9 @@ enum class YuvMatrix { kBt601, kBt709, kBt2020 };
 
 struct YuvFrame {
   TensorView y;  // (height, width)
-  TensorView u;  // (ceil(height / 2^shift_y), ceil(width / 2^shift_x)), or (.., .., 2) holding U and V; unused when gray
-  TensorView v;  // as u; unused when semi-planar or gray
+  TensorView
+      u;  // (ceil(height / 2^shift_y), ceil(width / 2^shift_x)), or (.., .., 2) holding U and V; unused when gray
+  TensorView v;              // as u; unused when semi-planar or gray
   int bit_depth = 8;         // 8: uint8; 9..16: uint16
   bool msb_aligned = false;  // the significant bits are the high ones of 16
   int chroma_shift_x = 1;    // 0..2

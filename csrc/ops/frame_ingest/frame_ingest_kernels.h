@@ -26,8 +26,8 @@ VQAFAST_INLINE const Sample* row_at(const std::uint8_t* base, std::ptrdiff_t row
 
 // out[x] = sum over t of weight[t] * row_t[x], for kVectors vectors from x on.
 template <int kVectors, typename Sample>
-VQAFAST_INLINE void filter_columns(const std::uint8_t* rows, std::ptrdiff_t row_stride, const float* weight, int taps, int x,
-                           float* out) {
+VQAFAST_INLINE void filter_columns(const std::uint8_t* rows, std::ptrdiff_t row_stride, const float* weight, int taps,
+                                   int x, float* out) {
   VFloat sum[kVectors];
   const Sample* row = row_at<Sample>(rows, row_stride, 0) + x;
   const VFloat w0 = splat(weight[0]);
@@ -40,12 +40,20 @@ VQAFAST_INLINE void filter_columns(const std::uint8_t* rows, std::ptrdiff_t row_
   for (int j = 0; j < kVectors; ++j) store(sum[j], out + x + j * kLanes);
 }
 
+// `next_rows` rows below the last tap are prefetched: the next row of output starts with them, and hardware prefetchers
+// do not see them coming.
 template <typename Sample>
-VQAFAST_INLINE void filter_vertically(const std::uint8_t* rows, std::ptrdiff_t row_stride, const float* weight, int taps,
-                              int count, float* out) {
+VQAFAST_INLINE void filter_vertically(const std::uint8_t* rows, std::ptrdiff_t row_stride, const float* weight,
+                                      int taps, int next_rows, int count, float* out) {
   constexpr int kBlock = 4 * kLanes;
+  constexpr int kLine = 64 / sizeof(Sample);
   int x = 0;
-  for (; x + kBlock <= count; x += kBlock) filter_columns<4, Sample>(rows, row_stride, weight, taps, x, out);
+  for (; x + kBlock <= count; x += kBlock) {
+    for (int t = taps; t < taps + next_rows; ++t) {
+      for (int i = 0; i < kBlock; i += kLine) __builtin_prefetch(row_at<Sample>(rows, row_stride, t) + x + i);
+    }
+    filter_columns<4, Sample>(rows, row_stride, weight, taps, x, out);
+  }
   for (; x + kLanes <= count; x += kLanes) filter_columns<1, Sample>(rows, row_stride, weight, taps, x, out);
   if (x == count) return;
   if (count >= kLanes) return filter_columns<1, Sample>(rows, row_stride, weight, taps, count - kLanes, out);
@@ -119,26 +127,32 @@ VQAFAST_INLINE const float* filter_horizontally(const Taps& taps, const float* r
   return out;
 }
 
+// Rows that the next row of output reads and this one does not.
+VQAFAST_INLINE int rows_to_come(const Taps& v, int row) {
+  return row + 1 < v.padded ? v.start[row + 1] + v.used[row + 1] - v.start[row] - v.used[row] : 0;
+}
+
 template <typename Sample>
 VQAFAST_INLINE const float* resample_row(const PlanePlan& plane, int row, float* filtered, float* out) {
   const Taps& v = plane.y;
   const std::uint8_t* rows = plane.data + (v.first + v.start[row]) * plane.row_stride +
                              plane.x.first * static_cast<std::ptrdiff_t>(sizeof(Sample));
   const float* weight = v.weight + static_cast<std::ptrdiff_t>(row) * v.taps;
-  filter_vertically<Sample>(rows, plane.row_stride, weight, v.used[row], plane.x.last - plane.x.first, filtered);
+  filter_vertically<Sample>(rows, plane.row_stride, weight, v.used[row], rows_to_come(v, row),
+                            plane.x.last - plane.x.first, filtered);
   return filter_horizontally(plane.x, filtered, out);
 }
 
 // Interleaved U and V: one vertical pass over the pairs, then each alone.
 template <typename Sample>
 VQAFAST_INLINE void resample_pair_row(const PlanePlan& plane, int row, float* pair, float* u, float* v, float* u_out,
-                              float* v_out, const float** u_row, const float** v_row) {
+                                      float* v_out, const float** u_row, const float** v_row) {
   const Taps& taps = plane.y;
   const int count = plane.x.last - plane.x.first;
   const std::uint8_t* rows = plane.data + (taps.first + taps.start[row]) * plane.row_stride +
                              plane.x.first * static_cast<std::ptrdiff_t>(2 * sizeof(Sample));
   const float* weight = taps.weight + static_cast<std::ptrdiff_t>(row) * taps.taps;
-  filter_vertically<Sample>(rows, plane.row_stride, weight, taps.used[row], 2 * count, pair);
+  filter_vertically<Sample>(rows, plane.row_stride, weight, taps.used[row], rows_to_come(taps, row), 2 * count, pair);
   for (int x = 0; x < count; ++x) {
     u[x] = pair[2 * x];
     v[x] = pair[2 * x + 1];
@@ -163,7 +177,8 @@ VQAFAST_INLINE Color load_color(const CropPlan& plan) {
 
 // One vector of every channel. R has no term in U and B none in V.
 template <int kChannels, bool kChroma, typename Luma, typename Out>
-VQAFAST_INLINE void color_vector(const Color& k, const Luma* y, const float* u, const float* v, Out* const* out, int x) {
+VQAFAST_INLINE void color_vector(const Color& k, const Luma* y, const float* u, const float* v, Out* const* out,
+                                 int x) {
   const VFloat luma = load(y + x);
   VFloat value[3];
   for (int c = 0; c < kChannels; ++c) value[c] = mul_add(k.c[c][0], luma, k.c[c][3]);
@@ -177,7 +192,8 @@ VQAFAST_INLINE void color_vector(const Color& k, const Luma* y, const float* u, 
 }
 
 template <int kChannels, bool kChroma, typename Luma, typename Out>
-VQAFAST_INLINE void color_row(const Color& k, const Luma* y, const float* u, const float* v, Out* const* out, int count) {
+VQAFAST_INLINE void color_row(const Color& k, const Luma* y, const float* u, const float* v, Out* const* out,
+                              int count) {
   if (count < kLanes) {
     // Too short to overlap a full vector: `u` and `v` are padded, `y` and `out` may not be.
     Luma padded_y[kLanes] = {};
@@ -195,7 +211,7 @@ VQAFAST_INLINE void color_row(const Color& k, const Luma* y, const float* u, con
 
 template <typename Luma, typename Out>
 VQAFAST_INLINE void color_row(const CropPlan& plan, const Color& k, const Luma* y, const float* u, const float* v,
-                      Out* const* out) {
+                              Out* const* out) {
   if (plan.channels == 1) {
     color_row<1, false>(k, y, u, v, out, plan.width);
   } else if (plan.chroma) {

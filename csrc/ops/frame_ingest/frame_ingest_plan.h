@@ -1,5 +1,5 @@
-// What the rows of one crop need: filter taps, pointers, colour constants. Built once per crop by frame_ingest_run.cc, read
-// by the kernels of every instruction set.
+// What the rows of one crop need: filter taps, pointers, colour constants. Built once per crop by frame_ingest_run.cc,
+// read by the kernels of every instruction set.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,10 @@
 
 namespace vqafast::ingest {
 
-constexpr int kRowsPerTask = 16;   // rows of the coded-orientation output; also the width of a rotated tile
-constexpr int kMaxLanes = 16;      // rows of floats are padded to this
-constexpr int kMaxWindow = 64;     // floats that a permuting kernel may load past the start of its window
-constexpr int kDotTaps = 8;        // taps are padded to this in Layout::kDot
+constexpr int kRowsPerTask = 16;  // rows of the coded-orientation output; also the width of a rotated tile
+constexpr int kMaxLanes = 16;     // rows of floats are padded to this
+constexpr int kMaxWindow = 64;    // floats that a permuting kernel may load past the start of its window
+constexpr int kDotTaps = 8;       // taps are padded to this in Layout::kDot
 
 // How a horizontal filter is laid out for the kernels.
 enum class Layout : int {
@@ -30,10 +30,10 @@ struct Lanes {
 // Taps of one axis of one plane. Output i is the sum over t of weight(i, t) * sample[first + start[i] + t].
 struct Taps {
   Layout layout;
-  int first, last;  // samples [first, last) are read
-  int padded;       // outputs, rounded up to kMaxLanes
-  int taps;         // weights stored per output
-  int window;       // kPermute: floats from the first to the last start of a group of lanes, plus one
+  int first, last;      // samples [first, last) are read
+  int padded;           // outputs, rounded up to kMaxLanes
+  int taps;             // weights stored per output
+  int window;           // kPermute: floats from the first to the last start of a group of lanes, plus one
   std::int32_t* start;  // (padded)
   std::int32_t* used;   // (padded) taps of output i that are not padding; vertical only
   float* weight;
@@ -49,9 +49,9 @@ struct CropPlan {
   PlanePlan luma, chroma_u, chroma_v;  // chroma_v shares chroma_u's taps; semi-planar: chroma_u.data holds pairs
   bool wide_samples;                   // uint16
   bool semi_planar;
-  bool chroma;                         // chroma is read
+  bool chroma;  // chroma is read
   int channels;
-  int height, width;                   // of the output in coded orientation
+  int height, width;  // of the output in coded orientation
   bool half;
   std::uint8_t* out;                                // element of coded-orientation row 0, column 0, channel 0
   std::ptrdiff_t out_row, out_column, out_channel;  // bytes
@@ -61,13 +61,15 @@ struct CropPlan {
 
 // One thread's row buffers, in floats. All start on 64 bytes.
 struct ScratchLayout {
-  std::size_t luma, pair, u, v;        // vertically filtered source rows
-  std::size_t y_out, u_out, v_out;     // horizontally filtered rows
-  std::size_t tile;                    // (channels, kRowsPerTask, padded width) of the output's type
+  std::size_t luma, pair, u, v;     // vertically filtered source rows
+  std::size_t y_out, u_out, v_out;  // horizontally filtered rows
+  std::size_t tile;                 // (channels, kRowsPerTask, padded width) of the output's type
   std::size_t floats;
 };
 
-VQAFAST_INLINE constexpr std::size_t round_up(std::size_t n, std::size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+VQAFAST_INLINE constexpr std::size_t round_up(std::size_t n, std::size_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 
 VQAFAST_INLINE std::size_t source_row_floats(const Taps& x, int samples_per_pixel) {
   return round_up(static_cast<std::size_t>(x.last - x.first) * samples_per_pixel + x.taps + kMaxWindow, kMaxLanes);

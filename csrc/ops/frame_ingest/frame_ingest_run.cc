@@ -16,7 +16,8 @@ VQAFAST_DECLARE_KERNEL(void ingest_rows_cpu(const ingest::CropPlan&, int begin, 
 namespace ingest {
 namespace {
 
-// channel = (clamp(R, 0, 1) - mean) / std for sample values Y, U, V as they are stored, as one affine map and two bounds.
+// channel = (clamp(R, 0, 1) - mean) / std for sample values Y, U, V as they are stored, as one affine map and two
+// bounds.
 void fill_color(const YuvFrame& frame, const Normalisation& normalisation, CropPlan* plan) {
   struct Luminance {
     double red, blue;

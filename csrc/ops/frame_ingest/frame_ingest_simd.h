@@ -1,4 +1,5 @@
-// What frame_ingest needs beyond core/simd.h: samples to floats, fused multiply-add, and a filter's gathers as permutes.
+// What frame_ingest needs beyond core/simd.h: samples to floats, fused multiply-add, and a filter's gathers as
+// permutes.
 #pragma once
 
 #include <cstdint>

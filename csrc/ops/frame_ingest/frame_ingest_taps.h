@@ -103,9 +103,7 @@ inline Taps make_taps(const Axis& axis, bool horizontal, Lanes lanes, Carver& ca
       const Window window = window_of(axis, center);
       if (window.first == 0) previous_cut = i;
       double weights_sum = 0;
-      const auto weight = [&](int k) {
-        return std::max(0.0, 1 - std::abs(window.first + k + 0.5 - center) * inverse);
-      };
+      const auto weight = [&](int k) { return std::max(0.0, 1 - std::abs(window.first + k + 0.5 - center) * inverse); };
       for (int k = 0; k < window.taps; ++k) weights_sum += weight(k);
       for (int k = 0; k < window.taps; ++k) {
         w[k * per_tap] = window.taps == 1 ? 1.0f : static_cast<float>(weight(k) / weights_sum);

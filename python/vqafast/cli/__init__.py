@@ -19,11 +19,18 @@ app = typer.Typer(
     name="vqafast",
     help="Blind (no-reference) video quality scores.",
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback(invoke_without_command=True)
+def _root(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 app.command("score")(score.command)
 app.command("assess")(assess.command)
 app.command("doctor")(doctor.command)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -120,11 +121,27 @@ def _openvino() -> Finding:
 
 def _model() -> Finding:
     from vqafast.models.registry import DEFAULT
-    from vqafast.scoring.scorer import load_spec
+    from vqafast.scoring.loading import load_spec
 
     spec = load_spec(None)
     detail = f"{DEFAULT} {spec.version}, {len(spec.files)} files verified, sha256 "
     return Finding("default model", "ok", detail + spec.weights_sha256)
+
+
+def _scoring() -> Finding:
+    import numpy as np
+
+    from vqafast.scoring.scorer import Scorer
+
+    began = time.perf_counter()
+    stream = Scorer(threads=1).stream(64, 64, "gray", 0.1)
+    for i in range(10):
+        stream.push([np.full((64, 64), 16 * i, dtype=np.uint8)])
+    score = stream.finish().score
+    seconds = time.perf_counter() - began
+    return Finding(
+        "scoring", "ok", f"loaded the model and scored 1 s of grey in {seconds:.2f} s: {score:.1f}"
+    )
 
 
 def _cuda_build() -> Finding:
@@ -167,6 +184,7 @@ PROBES: tuple[tuple[str, Callable[[], Finding]], ...] = (
     ("decoders", _decoders),
     ("openvino", _openvino),
     ("default model", _model),
+    ("scoring", _scoring),
     ("cuda build", _cuda_build),
     ("cuda driver", _cuda_driver),
     ("torch", _torch),

@@ -11,7 +11,6 @@ from vqafast.cli._progress import Bar
 from vqafast.cli._report import printable, reporting, warn
 from vqafast.errors import InvalidArgument
 from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads the hints of this module
-from vqafast.scoring.scorer import Scorer
 
 Path = Annotated[str, typer.Argument(help="Video file; - is y4m on standard input.")]
 Frames = Annotated[bool, typer.Option("--frames", help="Frame scores as CSV: index,pts,score.")]
@@ -36,6 +35,9 @@ def command(
     debug: options.Debug = False,
 ) -> None:
     """Say everything about a video: frame scores, segments, provenance, timings, warnings."""
+    # Engines and codecs are loaded only by the commands that use them.
+    from vqafast.scoring.scorer import Scorer
+
     with reporting(debug):
         if as_json and frames:
             raise InvalidArgument("assess: give --json or --frames, not both (--json has the frames)")

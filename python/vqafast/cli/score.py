@@ -11,8 +11,6 @@ from vqafast.cli import _options as options
 from vqafast.cli._progress import Bar
 from vqafast.cli._report import describe, fail, printable, reporting, warn
 from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads the hints of this module
-from vqafast.scoring.pooling import check_pooling
-from vqafast.scoring.scorer import Scorer
 
 Paths = Annotated[
     list[str], typer.Argument(metavar="PATH...", help="Video files; - is y4m on standard input.")
@@ -36,6 +34,10 @@ def command(
     debug: options.Debug = False,
 ) -> None:
     """Score videos. A file that fails does not stop the others."""
+    # Engines and codecs are loaded only by the commands that use them.
+    from vqafast.scoring.pooling import check_pooling
+    from vqafast.scoring.scorer import Scorer
+
     status = 0
     with reporting(debug):
         length = options.seconds(window)
@@ -56,7 +58,8 @@ def command(
             except Exception as error:
                 code, message = describe(error, debug)
                 _print_failure(path, code, message, as_json, alone=len(paths) == 1)
-                status = status or fail(code, message, path)
+                failed = fail(code, message, path)
+                status = status or failed
                 continue
             if not quiet:
                 warn(result.warnings, path if len(paths) > 1 else None)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from typing import TYPE_CHECKING
 
 from .base import PRECISIONS, Engine
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 __all__ = ["ENGINES", "PRECISIONS", "Engine", "create_engine"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Array = NDArray[Any]
 
@@ -30,19 +32,29 @@ class Engine(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Library and version."""
+        ...
 
     @property
-    def precision(self) -> str: ...
+    def precision(self) -> str:
+        """What it computes in."""
+        ...
 
     @property
-    def threads(self) -> int: ...
+    def threads(self) -> int:
+        """Threads in use; 0 when the library decides."""
+        ...
 
     @property
-    def inputs(self) -> tuple[str, ...]: ...
+    def inputs(self) -> tuple[str, ...]:
+        """Names, in graph order."""
+        ...
 
     @property
-    def outputs(self) -> tuple[str, ...]: ...
+    def outputs(self) -> tuple[str, ...]:
+        """Names, in graph order."""
+        ...
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute every output.
@@ -71,9 +83,7 @@ def check_inputs(who: str, expected: tuple[str, ...], inputs: Mapping[str, Array
     from vqafast.errors import InvalidArgument
 
     if set(inputs) != set(expected):
-        raise InvalidArgument(
-            f"{who}: inputs must be exactly {sorted(expected)}, got {sorted(inputs)}"
-        )
+        raise InvalidArgument(f"{who}: inputs must be exactly {sorted(expected)}, got {sorted(inputs)}")
     for name, array in inputs.items():
         if not isinstance(array, np.ndarray) or array.dtype != np.float32:
             got = getattr(array, "dtype", type(array).__name__)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from functools import cache
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import EngineUnavailable, InvalidArgument, ModelError, Unsupported
 
 from .base import PRECISIONS, Array, check_inputs
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _QUANTISED = ("FakeQuantize", "QuantizeLinear")
+_SOFTMAX = ("Softmax", "ScaledDotProductAttention")
 
 
 class OpenVinoEngine:
@@ -55,6 +58,9 @@ class OpenVinoEngine:
             graph = core.read_model(model)
         except RuntimeError as e:
             raise ModelError(f"ONNX graph cannot be read: {_first_line(e)}", path=path) from e
+        # Compiling may give a tensor the names of others that it removes, so they are taken here.
+        inputs = tuple(i.get_any_name() for i in graph.inputs)
+        outputs = tuple(o.get_any_name() for o in graph.outputs)
         _check_precision(core, graph, precision)
         kind = ov.Type.bf16 if precision == "bf16" else ov.Type.f32
         config: dict[str, Any] = {
@@ -65,6 +71,10 @@ class OpenVinoEngine:
             # Pinned threads of several processes, or of our decoder, would share the same cores.
             "ENABLE_CPU_PINNING": False,
         }
+        if any(op.get_type_name() in _SOFTMAX for op in graph.get_ops()):
+            # OpenVINO 2026.4: once softmax ran over one element (T = 1) before anything longer, its
+            # cached primitive makes later, longer runs wrong. Without the cache they are right.
+            config["CPU_RUNTIME_CACHE_CAPACITY"] = 0
         if threads:
             config["INFERENCE_NUM_THREADS"] = threads
         try:
@@ -74,31 +84,36 @@ class OpenVinoEngine:
         if compiled.get_property("INFERENCE_PRECISION_HINT") != kind:
             raise EngineUnavailable(f"openvino did not accept precision {precision}")
         self._request = compiled.create_infer_request()
-        self._inputs = tuple(i.get_any_name() for i in compiled.inputs)
-        self._outputs = tuple(o.get_any_name() for o in compiled.outputs)
-        self._ranks = {i.get_any_name(): i.get_partial_shape().rank for i in compiled.inputs}
+        self._inputs = inputs
+        self._outputs = outputs
+        self._ranks = {n: i.get_partial_shape().rank for n, i in zip(inputs, compiled.inputs, strict=True)}
         self._name = f"openvino {ov.__version__.split('-')[0]}"
         self._precision = precision
         self._threads = threads
 
     @property
     def name(self) -> str:
+        """Library and version."""
         return self._name
 
     @property
     def precision(self) -> str:
+        """What it computes in."""
         return self._precision
 
     @property
     def threads(self) -> int:
+        """Threads in use; 0 when the library decides."""
         return self._threads
 
     @property
     def inputs(self) -> tuple[str, ...]:
+        """Names, in graph order."""
         return self._inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
+        """Names, in graph order."""
         return self._outputs
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -118,15 +133,13 @@ class OpenVinoEngine:
             result = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
         except RuntimeError as e:
             shapes = {name: array.shape for name, array in inputs.items()}
-            raise InvalidArgument(
-                f"{self._name}: the graph does not take {shapes}: {_first_line(e)}"
-            ) from e
+            raise InvalidArgument(f"{self._name}: the graph does not take {shapes}: {_first_line(e)}") from e
         return {name: result[i] for i, name in enumerate(self._outputs)}
 
 
 @cache
 def _core() -> tuple[Any, Any]:
-    """The openvino module and one Core, made on first use.
+    """Import openvino and make one Core, on first use.
 
     Importing openvino reports the import to an analytics service and leaves a client id in the
     home directory, unless its telemetry package is missing: then it uses its own stub. So that
@@ -152,9 +165,7 @@ def _check_precision(core: Any, graph: Any, precision: str) -> None:
         if "BF16" not in able:
             raise Unsupported(f"precision bf16 needs a CPU with bf16, this one has {sorted(able)}")
     if precision == "int8" and not any(op.get_type_name() in _QUANTISED for op in graph.get_ops()):
-        raise Unsupported(
-            "precision int8 needs a graph quantised with calibration data, got a float graph"
-        )
+        raise Unsupported("precision int8 needs a graph quantised with calibration data, got a float graph")
 
 
 def _first_line(error: Exception) -> str:

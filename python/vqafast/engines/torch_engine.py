@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vqafast.errors import EngineUnavailable, InvalidArgument
@@ -10,6 +9,8 @@ from vqafast.errors import EngineUnavailable, InvalidArgument
 from .base import Array, check_inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import torch
 
 
@@ -29,9 +30,7 @@ class TorchEngine:
         When torch cannot be imported.
     """
 
-    def __init__(
-        self, module: torch.nn.Module, *, inputs: Sequence[str], outputs: Sequence[str]
-    ) -> None:
+    def __init__(self, module: torch.nn.Module, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         try:
             import torch
         except ImportError as e:
@@ -43,22 +42,27 @@ class TorchEngine:
 
     @property
     def name(self) -> str:
+        """Library and version."""
         return f"torch {self._torch.__version__}"
 
     @property
     def precision(self) -> str:
+        """What it computes in."""
         return "f32"
 
     @property
     def threads(self) -> int:
+        """Threads in use; 0 when the library decides."""
         return int(self._torch.get_num_threads())
 
     @property
     def inputs(self) -> tuple[str, ...]:
+        """Names, in graph order."""
         return self._inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
+        """Names, in graph order."""
         return self._outputs
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

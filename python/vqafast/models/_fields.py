@@ -90,7 +90,7 @@ class Fields:
         return (value[0], value[1])
 
     def rate(self, name: str) -> Fraction:
-        """A number, or a string such as "30000/1001" where a float would not be exact."""
+        """Read a number, or a string such as "30000/1001" where a float would not be exact."""
         value = self._get(name, _MISSING)
         try:
             rate = Fraction(value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vqafast.errors import MissingFile, ModelError
 
@@ -20,6 +20,9 @@ from .spec import (
     parse,
     weights_digest,
 )
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 __all__ = [
     "BUILTIN",
@@ -60,8 +63,7 @@ def load(model: str | PathLike[str] | None = None) -> ModelSpec:
     path = directory / "model.json"
     if not path.is_file():
         raise MissingFile(
-            f"model must be one of {list(BUILTIN)} or a directory with a model.json, "
-            f"got {str(model)!r}",
+            f"model must be one of {list(BUILTIN)} or a directory with a model.json, got {str(model)!r}",
             path=str(path),
         )
     raw = path.read_bytes()
@@ -89,6 +91,4 @@ def _check_file(path: Path, expected: str) -> None:
     with path.open("rb") as f:
         got = hashlib.file_digest(f, "sha256").hexdigest()
     if got != expected:
-        raise ModelError(
-            f"model file {path.name} must have sha256 {expected}, got {got}", path=str(path)
-        )
+        raise ModelError(f"model file {path.name} must have sha256 {expected}, got {got}", path=str(path))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import ModelError
 
 from ._fields import Fields
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 SCHEMA = 1
 
@@ -124,7 +126,7 @@ class ModelSpec:
 
 
 def weights_digest(files: dict[str, str]) -> str:
-    """SHA-256 over ``"<name> <sha256>\\n"`` of every file, sorted by name."""
+    """SHA-256 over a line ``<name> <sha256>`` for every file, sorted by name."""
     text = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -170,9 +172,7 @@ def parse(data: object, directory: Path) -> ModelSpec:
             f"got {spec.weights_sha256}"
         )
     if spec.quality.temporal == "pair" and spec.sampling.burst != 2:
-        raise ModelError(
-            f"model.json: sampling.burst must be 2 for pair views, got {spec.sampling.burst}"
-        )
+        raise ModelError(f"model.json: sampling.burst must be 2 for pair views, got {spec.sampling.burst}")
     return spec
 
 
@@ -263,8 +263,39 @@ def _head(f: Fields) -> HeadSpec:
 
 
 def _calibration(f: Fields) -> Calibration:
-    calibration = Calibration(
-        scale=f.number("scale"), offset=f.number("offset"), clip=f.boolean("clip")
-    )
+    calibration = Calibration(scale=f.number("scale"), offset=f.number("offset"), clip=f.boolean("clip"))
     f.done()
     return calibration
+
+
+def to_json(spec: ModelSpec) -> dict[str, Any]:
+    """Inverse of `parse`: what stands in model.json."""
+    sampling: dict[str, Any] = {"kind": spec.sampling.kind, "burst": spec.sampling.burst}
+    if spec.sampling.rate is not None:
+        rate = spec.sampling.rate
+        sampling["rate"] = int(rate) if rate.denominator == 1 else str(rate)
+    if spec.sampling.n is not None:
+        sampling["n"] = spec.sampling.n
+    sampling["window"] = spec.sampling.window
+    return {
+        "schema": SCHEMA,
+        "name": spec.name,
+        "version": spec.version,
+        "family": spec.family,
+        "meaning": spec.meaning,
+        "scale": asdict(spec.scale),
+        "sampling": sampling,
+        "views": {"quality": _lists(asdict(spec.quality)), "semantic": _lists(asdict(spec.semantic))},
+        "head": spec.head.config,
+        "calibration": asdict(spec.calibration),
+        "files": spec.files,
+        "weights_sha256": spec.weights_sha256,
+        "trained_on": spec.trained_on,
+        "licence": spec.licence,
+        "source": spec.source,
+        "metadata": spec.metadata,
+    }
+
+
+def _lists(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}

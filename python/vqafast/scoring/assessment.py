@@ -198,7 +198,7 @@ class Assessment:
     Attributes
     ----------
     path : str
-        What was scored; "-" for standard input, "<stream>" for pushed frames.
+        What was scored; "-" for standard input, "<pushed frames>" for a stream.
     score : float
         On `scale`.
     pooling : str
@@ -231,9 +231,8 @@ class Assessment:
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
+        """Convert to plain dicts, lists, strings and numbers; `schema` comes first."""
+        return {"schema": self.schema, **to_plain(self)}
 
     def to_json(self, indent: int | None = None) -> str:
         """JSON text; `indent` as in `json.dumps`."""

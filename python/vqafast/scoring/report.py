@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -32,13 +32,22 @@ if TYPE_CHECKING:
 
     from vqafast.models.registry import ModelSpec
     from vqafast.scoring.windows import Series, StageClock
-    from vqafast.video.source import FrameSource, VideoInfo
+    from vqafast.video.source import Counts as SourceCounts
+    from vqafast.video.source import VideoInfo, Warning_
 
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; beyond the table the next
 # lower entry is used, which errs to the wide side.
 _T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306,
           9: 2.262, 10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000}  # fmt: skip
 _MIN_DRAWS_FOR_INTERVAL = 3
+
+
+class Described(Protocol):
+    """What is needed of a source once its frames are read; pushed streams have no more."""
+
+    info: VideoInfo
+    counts: SourceCounts
+    warnings: list[Warning_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ def pooler_of(spec: ModelSpec) -> Pooler:
 
 def assemble(
     run: RunInfo,
-    source: FrameSource,
+    origin: Described,
     series: Series,
     clock: StageClock,
     total: float,
@@ -80,9 +89,9 @@ def assemble(
     ModelError
         If the model gave a number that is not finite.
     """
-    info, spec = source.info, run.spec
+    info, spec = origin.info, run.spec
     raws = series.arrays()
-    counts = source.counts
+    counts = origin.counts
     if not series.pts and counts.dropped_samples:
         raise CorruptVideo(
             f"{info.path}: at least one sampled frame must be whole, got {counts.dropped_samples} "
@@ -135,7 +144,7 @@ def assemble(
         ),
         warnings=(
             *run.warnings,
-            *(WarningNote(w.code, w.message) for w in source.warnings),
+            *(WarningNote(w.code, w.message) for w in origin.warnings),
             *_notes(pts, window, len(segments)),
         ),
         timings=Timings(**clock.seconds, total=total),

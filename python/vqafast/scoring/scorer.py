@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
+from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
-from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unsupported
-from vqafast.models import registry
+from vqafast.errors import InvalidArgument
 from vqafast.models.a2inet.runtime import A2INetRuntime
 from vqafast.scoring import pipeline
 from vqafast.scoring._open import open_source
-from vqafast.scoring.assessment import Assessment, WarningNote
+from vqafast.scoring.loading import load_spec, resolve_device
 from vqafast.scoring.pooling import check_pooling, check_window
 from vqafast.scoring.report import RunInfo, assemble
 from vqafast.scoring.resources import resolve_threads
+from vqafast.scoring.stream import ScoreStream
 from vqafast.scoring.windows import StageClock, WindowScorer
+from vqafast.video.push import PushSource
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
-    from vqafast.models.registry import ModelSpec
+    from vqafast.scoring.assessment import Assessment
     from vqafast.scoring.pipeline import Progress
+    from vqafast.video.source import ColorSpec
 
-DEVICES: tuple[str, ...] = ("cpu", "cuda", "auto")
 _MAX_SAMPLES = 1000
 
 
@@ -44,8 +46,7 @@ class Scorer:
     """Holds a loaded model and scores videos with it.
 
     One `Scorer` may be used again and again, and may be shared by threads: calls of the model are
-    made one at a time, decoding in different threads overlaps. Use one per process, not more
-    threads than cores, for throughput.
+    made one at a time, while other threads decode. It does not survive a fork; make one per process.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ class Scorer:
         precision: str = "f32",
         batch: int = 8,
     ) -> None:
-        device, warnings = _resolve_device(device)
+        device, warnings = resolve_device(device)
         _check_count("samples", samples, _MAX_SAMPLES)
         _check_count("batch", batch)
         threads = resolve_threads(threads)
@@ -158,6 +159,73 @@ class Scorer:
             total = time.perf_counter() - began
             return assemble(self._run, opened.source, series, clock, total, pooling=pooling, window=window)
 
+    def stream(
+        self,
+        width: int,
+        height: int,
+        pix_fmt: str,
+        time_base: Fraction | float = 1,
+        *,
+        color: ColorSpec | None = None,
+        rotation: int = 0,
+        sample_aspect_ratio: Fraction = Fraction(1),
+        pooling: str = "hysteresis",
+        window: float | None = None,
+        rolling_windows: int = 1,
+    ) -> ScoreStream:
+        """Score frames that the caller pushes.
+
+        Parameters
+        ----------
+        width, height : int
+            Coded picture in pixels.
+        pix_fmt : str
+            FFmpeg's name, such as "yuv420p", "nv12", "yuv422p10le".
+        time_base : Fraction or float
+            Seconds per unit of the times that are pushed.
+        color : ColorSpec, optional
+            Matrix and range; as for a file that does not say them if not given.
+        rotation : int
+            Degrees clockwise that the picture must turn for display: 0, 90, 180 or 270.
+        sample_aspect_ratio : Fraction
+            Width over height of one sample.
+        pooling, window
+            As in `assess`.
+        rolling_windows : int
+            Windows of the model's temporal head that the rolling score covers.
+
+        Raises
+        ------
+        InvalidArgument, Unsupported
+            For a form of pictures that cannot be scored, or a model that must know the length of
+            the video beforehand.
+        """
+        check_pooling(pooling)
+        if window is not None:
+            check_window(window)
+        _check_count("rolling_windows", rolling_windows)
+        source = PushSource(
+            width,
+            height,
+            pix_fmt,
+            self._runtime.selector(),
+            time_base=time_base,
+            color=color,
+            rotation=rotation,
+            sample_aspect_ratio=sample_aspect_ratio,
+        )
+        clock = StageClock()
+        return ScoreStream(
+            source,
+            self._runtime,
+            self._window_scorer(clock),
+            clock,
+            self._run,
+            pooling=pooling,
+            window=window,
+            rolling_windows=rolling_windows,
+        )
+
     def _window_scorer(self, clock: StageClock) -> WindowScorer:
         return WindowScorer(
             self._runtime,
@@ -167,34 +235,6 @@ class Scorer:
             lock=self._lock,
             clock=clock,
         )
-
-
-def load_spec(model: str | os.PathLike[str] | None) -> ModelSpec:
-    """Load and verify a model's description; `ModelError` names what there is if it is absent."""
-    wanted = registry.DEFAULT if model is None else os.fspath(model)
-    try:
-        return registry.load(wanted)
-    except MissingFile as error:
-        known = ", ".join(registry.BUILTIN)
-        if wanted in registry.BUILTIN:
-            message = f"model {wanted!r} must be part of the installation, got no {error.path}"
-        else:
-            message = f"model must be one of {known}, or a directory with a model.json, got {wanted!r}"
-        raise ModelError(message, path=error.path) from error
-
-
-def _resolve_device(device: str) -> tuple[str, tuple[WarningNote, ...]]:
-    if device not in DEVICES:
-        raise InvalidArgument(f"device: must be one of {', '.join(DEVICES)}, got {device!r}")
-    if device == "cuda":
-        raise Unsupported(
-            "device: must be cpu or auto in this build, got 'cuda'; scoring on the GPU comes with "
-            "the GPU build (pip install 'vqafast[gpu]'), which does not exist yet"
-        )
-    if device == "auto":
-        note = WarningNote("device_auto", "device auto chose cpu: this build scores on the CPU only")
-        return "cpu", (note,)
-    return "cpu", ()
 
 
 def _check_count(name: str, value: int, high: int | None = None) -> None:

@@ -12,7 +12,7 @@ from vqafast.scoring.report import RunInfo, assemble, pooler_of
 from vqafast.scoring.windows import Item, Runtime, StageClock, WindowScorer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from vqafast.scoring.assessment import Assessment
@@ -55,8 +55,8 @@ class ScoreStream:
         self._began = time.perf_counter()
         self._rolling: float | None = None
         self._result: Assessment | None = None
+        self._last_pts: float | None = None
         self._closed = False
-        source.begin(runtime.selector())
 
     @property
     def rolling(self) -> float | None:
@@ -67,7 +67,7 @@ class ScoreStream:
         """
         return self._rolling
 
-    def push(self, planes: Sequence[Any], pts: int | None = None) -> bool:
+    def push(self, planes: Sequence[Any], pts: float | None = None) -> bool:
         """Add the next frame.
 
         Parameters
@@ -77,7 +77,7 @@ class ScoreStream:
             bits, uint16; the interleaved plane of a semi-planar format is ``(rows, samples, 2)``.
             NumPy or anything on the CPU with ``__dlpack__``. They are read during the call and,
             where a sample spans several frames, copied.
-        pts : int, optional
+        pts : float, optional
             Time in units of the stream's time base, rising; one unit after the last if not given.
 
         Returns
@@ -92,9 +92,12 @@ class ScoreStream:
         """
         if self._closed:
             raise InvalidArgument("push: the stream must be open, got one that is finished or closed")
+        if pts is None:
+            pts = 0 if self._last_pts is None else self._last_pts + 1
         since = time.perf_counter()
-        samples = self._source.push(planes, pts)
+        samples = list(self._source.push(planes, pts))
         self._clock.add("decode", since)
+        self._last_pts = pts
         return self._accept(samples)
 
     def finish(self) -> Assessment:
@@ -139,7 +142,7 @@ class ScoreStream:
     ) -> None:
         self.close()
 
-    def _accept(self, samples: Sequence[Sampled]) -> bool:
+    def _accept(self, samples: Iterable[Sampled]) -> bool:
         rolled = False
         for sampled in samples:
             since = time.perf_counter()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PEEK = 64 * 1024
 
@@ -66,6 +68,7 @@ class NalReader:
             start = following
 
     def read(self, data: memoryview) -> Coded:
+        """Read a packet up to its first slice."""
         parameters = b""
         for unit in self._units(data):
             if len(unit) < 2:
@@ -90,7 +93,7 @@ class NalReader:
 
 
 def read_vp9(data: memoryview) -> Coded:
-    """A VP9 key frame resets all references and all probabilities."""
+    """Read a VP9 packet: a key frame resets all references and all probabilities."""
     if not data or data[0] >> 6 != 2:
         return NOTHING
     bits = f"{data[0]:08b}"
@@ -99,7 +102,7 @@ def read_vp9(data: memoryview) -> Coded:
 
 
 def read_av1(data: memoryview) -> Coded:
-    """A shown AV1 key frame refreshes every reference slot; its unit carries the sequence."""
+    """Read an AV1 unit: a shown key frame refreshes every slot, next to its sequence header."""
     position, sequence = 0, False
     while position + 2 < len(data):
         header = data[position]
@@ -122,3 +125,8 @@ def read_av1(data: memoryview) -> Coded:
             return Coded(sequence and first & 0xF0 == 0x10, False, b"")
         position += size
     return NOTHING
+
+
+def read_plain(data: memoryview) -> Coded:  # noqa: ARG001 - one signature for all readers
+    """Know nothing of the packet and leave the choice to the decoder."""
+    return Coded(False, True, b"")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from vqafast.errors import HdrUnsupported, UnsupportedPixelFormat
 from vqafast.video.source import ColorSpec, PixelLayout, Plane
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 MAX_SIDE = 16384
 MAX_PIXELS = 134_217_728  # 2**27: 16K by 8K

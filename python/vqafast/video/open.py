@@ -10,14 +10,13 @@ import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
-from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Discard, Disposition
-from av.video.stream import VideoStream
 
 from vqafast.errors import (
     HostileInput,
@@ -30,9 +29,14 @@ from vqafast.errors import (
     TooSmall,
     Unreadable,
     UnsupportedCodec,
+    VqafastError,
 )
 from vqafast.video import sniff
 from vqafast.video.formats import MAX_PIXELS, MAX_SIDE, MIN_SIDE
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 # The demuxers that read exactly the bytes they are given. Playlists, image sequences, devices and
 # lavfi are absent on purpose; protocol_whitelist alone does not stop them.
@@ -57,13 +61,21 @@ class Opened:
     stream: VideoStream
     remarks: list[tuple[str, str]]
 
+    @property
+    def aspect(self) -> Fraction:
+        """Sample aspect ratio; 1 where it is unknown or absurd."""
+        aspect = self.stream.sample_aspect_ratio or Fraction(1)
+        return aspect if Fraction(1, 16) <= aspect <= 16 else Fraction(1)
+
     def reopen(self) -> None:
+        """Open the same bytes again."""
         self.container.close()
         self.file.seek(0)
         self.container = _open_container(self.file, self.path)
         self.stream, self.remarks = _choose_stream(self.container, self.path)
 
     def close(self) -> None:
+        """Close the container, and the file when it is ours."""
         self.container.close()
         if self.owns_file:
             self.file.close()
@@ -87,6 +99,8 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         _refuse_special(os.stat(name).st_mode, name)
         # A FIFO put in place after the check must not block the open.
         descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    except VqafastError:
+        raise
     except (FileNotFoundError, NotADirectoryError) as error:
         if _URL.match(name):
             raise HostileInput(
@@ -102,8 +116,8 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         os.close(descriptor)
         raise
     # FFmpeg weighs the extension when it probes raw streams.
-    cast(Any, file).name = Path(name).name
-    return cast(BinaryIO, file)
+    cast("Any", file).name = Path(name).name
+    return cast("BinaryIO", file)
 
 
 def _refuse_special(mode: int, name: str) -> None:
@@ -121,7 +135,7 @@ def seekable(file: BinaryIO) -> tuple[BinaryIO, bool]:
     """Return `file`, or its spooled copy and True when it cannot seek (mp4 needs seeking)."""
     if file.seekable():
         return file, False
-    spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed with the source
+    spool = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - closed with the source
     try:
         shutil.copyfileobj(file, spool, 1 << 20)
         spool.seek(0)
@@ -131,7 +145,47 @@ def seekable(file: BinaryIO) -> tuple[BinaryIO, bool]:
     return spool, True
 
 
+class _Unread:
+    """A pipe with the bytes put back that were read to recognise it."""
+
+    def __init__(self, head: bytes, file: BinaryIO) -> None:
+        self._head = head
+        self._file = file
+        self.name = getattr(file, "name", "<pipe>")
+
+    def read(self, size: int = -1) -> bytes:
+        if self._head:
+            size = len(self._head) if size < 0 else size
+            part, self._head = self._head[:size], self._head[size:]
+            return part
+        return self._file.read(size)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def peek(file: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
+    """Return the first bytes, and a file that still begins with them."""
+    head = b""
+    while len(head) < size:
+        part = file.read(size - len(head))
+        if not part:
+            break
+        head += part
+    if file.seekable():
+        file.seek(-len(head), os.SEEK_CUR)
+        return head, file
+    return head, cast("BinaryIO", _Unread(head, file))
+
+
 def read_head(file: BinaryIO, path: str) -> bytes:
+    """Return the first bytes and rewind."""
     try:
         file.seek(0)
         head = file.read(sniff.HEAD)
@@ -164,7 +218,7 @@ def open_video(file: BinaryIO, path: str, *, owns_file: bool) -> Opened:
     return Opened(path, file, owns_file, container, stream, remarks)
 
 
-def _refuse_nested(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
+def _refuse_nested(url: str, _flags: int, _options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a media file must not refer to another file, got {url!r}")
 
 
@@ -216,20 +270,13 @@ def _choose_stream(container: InputContainer, path: str) -> tuple[VideoStream, l
         if other is not stream and other.type != "unknown":
             other.discard = Discard.all
     # PyAV has no codec context for a stream without a decoder, whatever its types say.
-    if cast(Any, stream).codec_context is None:
+    if cast("Any", stream).codec_context is None:
         raise UnsupportedCodec(
-            f"{path}: this FFmpeg build must have a decoder for the stream, got codec tag {_tag(stream)!r}",
+            f"{path}: this FFmpeg build must have a decoder for video stream {stream.index}, got none",
             path=path,
         )
     check_size(stream.codec_context.width, stream.codec_context.height, path)
     return stream, remarks
-
-
-def _tag(stream: VideoStream) -> str:
-    try:
-        return stream.codec_tag
-    except FFmpegError:
-        return "unknown"
 
 
 def check_size(width: int, height: int, path: str) -> None:

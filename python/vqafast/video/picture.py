@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from vqafast.errors import UnsupportedPixelFormat
@@ -18,8 +17,14 @@ from vqafast.video.formats import (
     plane_shapes,
     refuse_hdr,
 )
-from vqafast.video.source import ColorSpec, Frame, PixelLayout, Warning_
-from vqafast.video.timeline import Entry
+from vqafast.video.source import ColorSpec, Frame, PixelLayout, Plane, Warning_
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from av.video.frame import VideoFrame
+
+    from vqafast.video.timeline import Entry
 
 
 class PictureReader:
@@ -43,6 +48,7 @@ class PictureReader:
         self._shape: tuple[int, int, str] | None = None
 
     def warn(self, code: str, message: str) -> None:
+        """Append a remark once."""
         if code not in self._said:
             self._said.add(code)
             self._warnings.append(Warning_(code, message))
@@ -61,7 +67,7 @@ class PictureReader:
         else:
             source, layout, color = picture, LAYOUTS[name], self.color(picture)
         shapes = plane_shapes(layout, source.width, source.height)
-        planes = []
+        planes: list[Plane] = []
         for buffer, (rows, samples) in zip(source.planes, shapes, strict=False):
             view = plane_array(buffer, buffer.line_size, rows, samples, layout.bit_depth)
             if layout.semi_planar and planes:
@@ -83,6 +89,7 @@ class PictureReader:
         )
 
     def color(self, picture: VideoFrame) -> ColorSpec:
+        """Colour of the picture as its tags say."""
         _, full_range, _ = native_name(picture.format.name)
         spec, remark = color_spec(
             picture.colorspace,

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from vqafast.video.bitstream import Coded
-from vqafast.video.timeline import Chooser, Entry
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vqafast.video.bitstream import Coded
+    from vqafast.video.timeline import Chooser, Entry
 
 T = TypeVar("T")
 
@@ -40,10 +42,12 @@ class Unit(Generic[T]):
 
     @property
     def known(self) -> bool:
+        """Whether its place in presentation order is certain."""
         return self.entry is not None or self.hidden
 
     @property
     def needed(self) -> bool:
+        """Whether it must reach the decoder."""
         return self.must_feed or (self.entry is not None and self.entry.wanted)
 
 
@@ -98,6 +102,7 @@ class Planner(Generic[T]):
         self._drain = False
 
     def push(self, unit: Unit[T]) -> Iterator[Step[T]]:
+        """Take the next unit in decode order; return the steps that are certain now."""
         if self.ordered and not unit.hidden:
             self._place(unit)
         self._pending.append(unit)
@@ -105,6 +110,7 @@ class Planner(Generic[T]):
         return self._release(final=False)
 
     def finish(self) -> Iterator[Step[T]]:
+        """Return the remaining steps after the last unit."""
         self._settle(None)
         return self._release(final=True)
 
@@ -151,9 +157,7 @@ class Planner(Generic[T]):
                     break
                 self._scanned += 1
             end = self._scanned == len(self._pending)
-            if self._intra_only and self._scanned:
-                self._leave_out(self._scanned)
-            elif end and final:
+            if (self._intra_only and self._scanned) or (end and final):
                 self._leave_out(self._scanned)
             elif end:
                 if len(self._pending) <= HELD_PACKETS and self._bytes <= HELD_BYTES:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vqafast.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from numpy.typing import NDArray
 
 _MAX_TOLERANCE = 0.0005  # seconds: half a tick of the coarsest common time base that rounds (1 ms)
 _FLOAT_SLACK = 1e-9  # seconds: keeps exact ties out of the hands of float rounding
@@ -19,7 +22,7 @@ _FLOAT_SLACK = 1e-9  # seconds: keeps exact ties out of the hands of float round
 class Picker(Protocol):
     """State of a selector over one video; frames are offered in presentation order."""
 
-    def start(self, index: int, pts: float) -> int | None:
+    def start(self, index: int, pts: float, /) -> int | None:
         """Return k when sample k starts at the frame ``(index, pts)``, else None."""
         ...
 
@@ -36,10 +39,14 @@ class Selector(Protocol):
     """
 
     @property
-    def burst(self) -> int: ...
+    def burst(self) -> int:
+        """Frames per sample."""
+        ...
 
     @property
-    def needs_length(self) -> bool: ...
+    def needs_length(self) -> bool:
+        """Whether `begin` must be told the number of frames."""
+        ...
 
     def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:
         """Start on a video whose time base is `tick` seconds and that has `length` frames."""
@@ -57,7 +64,7 @@ class _GridPicker:
         self._tolerance = tolerance
         self._next = 0
 
-    def start(self, index: int, pts: float) -> int | None:
+    def start(self, _index: int, pts: float, /) -> int | None:
         k = math.floor((pts + self._tolerance) * self._rate)
         if k < self._next:
             return None
@@ -91,16 +98,17 @@ class TimeGrid:
 
     @property
     def needs_length(self) -> bool:
+        """Whether `begin` must be told the number of frames."""
         return False
 
-    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:
+    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:  # noqa: ARG002, D102
         # Containers round times to their tick. Half a tick is forgiven, but no more than half a
         # millisecond: in an AVI the tick is the frame interval, and nothing is rounded to it.
         return _GridPicker(float(self.rate), min(tick / 2, _MAX_TOLERANCE) + _FLOAT_SLACK)
 
 
 class _EveryPicker:
-    def start(self, index: int, pts: float) -> int | None:
+    def start(self, index: int, _pts: float, /) -> int | None:
         return index
 
 
@@ -115,9 +123,10 @@ class EveryFrame:
 
     @property
     def needs_length(self) -> bool:
+        """Whether `begin` must be told the number of frames."""
         return False
 
-    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:
+    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:  # noqa: ARG002, D102
         return _EveryPicker()
 
 
@@ -125,7 +134,7 @@ class _UniformPicker:
     def __init__(self, indices: list[int]) -> None:
         self._k_of = {index: k for k, index in enumerate(indices)}
 
-    def start(self, index: int, pts: float) -> int | None:
+    def start(self, index: int, _pts: float, /) -> int | None:
         return self._k_of.get(index)
 
 
@@ -146,9 +155,10 @@ class UniformCount:
 
     @property
     def needs_length(self) -> bool:
+        """Whether `begin` must be told the number of frames."""
         return True
 
-    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:
+    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:  # noqa: ARG002, D102
         if length is None:
             raise InvalidArgument(
                 "UniformCount: the number of frames must be known; use TimeGrid on a stream"
@@ -176,7 +186,8 @@ def _offset(span: int, draw: int, seed: int, cell: int, axis: int) -> int:
     return splitmix64(seed, draw, cell, axis) * (span + 1) >> 64
 
 
-def _check_grid(name: str, width: int, height: int, nx: int, ny: int, draw: int) -> None:
+def _check_grid(name: str, size: tuple[int, int], nx: int, ny: int, draw: int) -> None:
+    width, height = size
     if width < 1 or height < 1 or nx < 1 or ny < 1:
         raise InvalidArgument(
             f"{name}: frame and grid must be at least 1x1, got {width}x{height}, grid {nx}x{ny}"
@@ -185,7 +196,7 @@ def _check_grid(name: str, width: int, height: int, nx: int, ny: int, draw: int)
         raise InvalidArgument(f"{name}: draw must be at least 0, got {draw}")
 
 
-def patch_grid(
+def patch_grid(  # noqa: PLR0917
     width: int,
     height: int,
     nx: int,
@@ -217,26 +228,24 @@ def patch_grid(
     ndarray
         ``(nx * ny, 4)`` int32, rows ``x, y, w, h``, cells in row-major order.
     """
-    _check_grid("patch_grid", width, height, nx, ny, draw)
+    _check_grid("patch_grid", (width, height), nx, ny, draw)
     if size < 1 or align < 1:
         raise InvalidArgument(f"patch_grid: size and align must be at least 1, got {size}, {align}")
     w, h = min(size, width), min(size, height)
 
-    def corner(length: int, n: int, i: int, side: int, cell: int, axis: int) -> int:
+    def corner(cell: int, axis: int) -> int:
+        length, n, side = (width, nx, w) if axis == 0 else (height, ny, h)
+        i = cell % nx if axis == 0 else cell // nx
         first, last = length * i // n, length * (i + 1) // n - side
         low, high = max(0, min(first, last)), min(length - side, max(first, last))
         position = low + _offset(high - low, draw, seed, cell, axis)
         return position - position % align
 
-    rows = [
-        (corner(width, nx, i, w, j * nx + i, 0), corner(height, ny, j, h, j * nx + i, 1), w, h)
-        for j in range(ny)
-        for i in range(nx)
-    ]
+    rows = [(corner(cell, 0), corner(cell, 1), w, h) for cell in range(nx * ny)]
     return np.array(rows, dtype=np.int32)
 
 
-def fragment_grid(
+def fragment_grid(  # noqa: PLR0917
     width: int, height: int, grid: int, patch: int, draw: int = 0, seed: int = 0
 ) -> NDArray[np.int32]:
     """Positions of FAST-VQA's mini-patches: one `patch` square per cell of a `grid` by `grid` grid.
@@ -246,7 +255,7 @@ def fragment_grid(
     ndarray
         ``(grid, grid, 2)`` int32, ``[row, column] = (x, y)`` of the patch's corner in pixels.
     """
-    _check_grid("fragment_grid", width, height, grid, grid, draw)
+    _check_grid("fragment_grid", (width, height), grid, grid, draw)
     if patch < 1 or patch > min(width, height):
         raise InvalidArgument(
             f"fragment_grid: patch must be in 1..min(width, height), got {patch} for {width}x{height}"

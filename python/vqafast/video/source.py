@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vqafast.video.sampling import Selector
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from vqafast.video.sampling import Selector
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -96,7 +98,7 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Warning_:
+class Warning_:  # noqa: N801 - the builtin's name is taken
     """Something the reader of a score should know: ``code`` is stable, ``message`` is for people."""
 
     code: str
@@ -178,7 +180,7 @@ class FrameSource(Protocol):
     counts: Counts
 
     def frames(self, selector: Selector) -> Iterator[Sampled]:
-        """Samples chosen by `selector`, in order of time."""
+        """Yield the samples chosen by `selector`, in order of time."""
         ...
 
     def close(self) -> None:

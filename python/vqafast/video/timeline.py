@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from vqafast.video.sampling import Picker
 from vqafast.video.source import Counts, Frame, Sampled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vqafast.video.sampling import Picker
+
+_SPLICE = 1.0  # seconds: a smaller step back is a muxer's slip that the timestamps recover from
 
 
 class Clock:
     """Raw timestamps to seconds from the first frame, never going back.
 
-    A missing timestamp is one frame interval after the last. A timestamp before the last one is a
-    new start of the clock (a spliced transport stream): time goes on one interval later.
+    A missing timestamp is one frame interval after the last. So is one that lies before the last;
+    when it lies more than a second before, it is a splice, and time goes on from there.
     """
 
     def __init__(self, tick: float, step: float) -> None:
@@ -26,6 +32,7 @@ class Clock:
         self._shift = 0.0
         self._last_raw: int | None = None
         self._last = -step
+        self._regular = self._irregular = self._gaps = self._absent = 0
 
     @property
     def last(self) -> float:
@@ -33,24 +40,42 @@ class Clock:
         return self._last
 
     def seconds(self, raw: int | None) -> float:
+        """Time of the next frame in presentation order, whose timestamp is `raw` ticks."""
         if raw is None:
             self.missing += 1
-            time = self._last + self.step
-        elif self._origin is None:
-            # The start is zero also when frames without a timestamp came before.
+            self._last += self.step
+            return self._last
+        if self._origin is None:
+            # The first frame is at zero even when it is this one's predecessor, without a time.
             self._origin = raw
-            time = self._shift = self._last + self.step
-        else:
-            time = (raw - self._origin) * self.tick + self._shift
-            if self._last_raw is not None and raw < self._last_raw:
-                self.jumps += 1
+            self._shift = self._last + self.step
+        time = (raw - self._origin) * self.tick + self._shift
+        self._note_interval(time - self._last)
+        if self._last_raw is not None and raw == self._last_raw:
+            time = self._last
+        elif time <= self._last:
+            self.jumps += self._last_raw is not None and raw < self._last_raw
+            if time < self._last - _SPLICE:
                 self._shift += self._last + self.step - time
-                time = self._last + self.step
-            time = max(time, self._last)
-        if raw is not None:
-            self._last_raw = raw
+            time = self._last + self.step
+        self._last_raw = raw
         self._last = time
         return time
+
+    def _note_interval(self, interval: float) -> None:
+        if abs(interval - self.step) <= 1.01 * self.tick:
+            self._regular += 1
+        elif interval > 2.5 * self.step:
+            self._gaps += 1
+            self._absent += round(interval / self.step) - 1
+        else:
+            self._irregular += 1
+
+    def gaps(self) -> tuple[int, int]:
+        """Gaps in an otherwise regular video, and the frames that would fill them."""
+        if self._regular < 20 * (self._gaps + self._irregular) or self._absent > self._regular:
+            return 0, 0
+        return self._gaps, self._absent
 
 
 @dataclass(slots=True)
@@ -75,6 +100,7 @@ class Chooser:
         self._wanted_until = 0
 
     def admit(self, raw: int | None) -> Entry:
+        """Take the next frame in presentation order."""
         index = self.count
         self.count += 1
         seconds = self.clock.seconds(raw)
@@ -107,6 +133,7 @@ class Assembler:
             yield self._sampled()
 
     def finish(self) -> Iterator[Sampled]:
+        """Give out the bursts that the end of the stream cuts short."""
         while self._open:
             yield self._sampled()
 

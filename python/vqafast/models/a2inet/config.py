@@ -95,9 +95,7 @@ class HeadConfig:
         if self.conv_kernel % 2 == 0:
             raise InvalidArgument(f"HeadConfig: conv_kernel must be odd, got {self.conv_kernel}")
         if self.std_correction not in (0, 1):
-            raise InvalidArgument(
-                f"HeadConfig: std_correction must be 0 or 1, got {self.std_correction}"
-            )
+            raise InvalidArgument(f"HeadConfig: std_correction must be 0 or 1, got {self.std_correction}")
         if not 0 <= self.dropout < 1 or not 0 <= self.alpha <= 1 or self.eps < 0:
             raise InvalidArgument(
                 "HeadConfig: dropout in [0, 1), alpha in [0, 1] and eps >= 0 must hold, "
@@ -135,7 +133,7 @@ def a2inet_sm() -> HeadConfig:
 
 
 def concat_config() -> HeadConfig:
-    """The ablations' starting point (table 7, row FE): features straight to the temporal network."""
+    """Give the ablations' starting point (table 7, row FE): features straight to the temporal network."""
     return HeadConfig(interaction="concat", catm=False)
 
 

@@ -32,9 +32,7 @@ def root(var: Tensor) -> Tensor:
     return torch.where(positive, torch.sqrt(safe), torch.zeros_like(var))
 
 
-def moments(
-    x: Tensor, lengths: Tensor | None = None, *, correction: int = 0
-) -> tuple[Tensor, Tensor]:
+def moments(x: Tensor, lengths: Tensor | None = None, *, correction: int = 0) -> tuple[Tensor, Tensor]:
     """Mean and variance over T of ``(B, T, D)``, each ``(B, 1, D)``; in two passes."""
     mask = step_mask(lengths, x.shape[1])
     if lengths is None:
@@ -69,7 +67,7 @@ def moment_pool(maps: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def cgin(
+def cgin(  # noqa: PLR0917  the order of vqafast.ops.cgin
     x: Tensor,
     y: Tensor,
     gamma_x: Tensor | None,

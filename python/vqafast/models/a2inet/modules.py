@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from vqafast.errors import InvalidArgument
 
-from .config import HeadConfig
 from .functional import cgin, hysteresis_pool, keep, moments, root, step_mask
+
+if TYPE_CHECKING:
+    from .config import HeadConfig
 
 
 def _activation(name: str) -> nn.Module:
@@ -70,9 +73,7 @@ class _Gate(nn.Sequential):
 
     def __init__(self, width: int, reduction: int) -> None:
         inner = max(1, width // reduction)
-        super().__init__(
-            nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width), nn.Sigmoid()
-        )
+        super().__init__(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width), nn.Sigmoid())
 
 
 class CATM(nn.Module):
@@ -159,9 +160,7 @@ class Temporal(nn.Module):
             self.attention = GlobalSelfAttention(width, bias=config.attention_bias)
         if config.interaction == "concat_mlp":
             hidden = config.mlp_dim or 2 * config.dim
-            self.mlp = nn.Sequential(
-                nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout)
-            )
+            self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout))
             width = hidden
         if config.catm:
             self.reduce = nn.Linear(width, config.dim)
@@ -208,9 +207,7 @@ class A2INetHead(nn.Module):
             (semantic - self.get_buffer("semantic_mean")) / self.get_buffer("semantic_std"),
         )
 
-    def frame_scores(
-        self, quality: Tensor, semantic: Tensor, lengths: Tensor | None = None
-    ) -> Tensor:
+    def frame_scores(self, quality: Tensor, semantic: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frame scores ``(B, T)`` of one window each."""
         mask = step_mask(lengths, quality.shape[1])
         quality, semantic = self.standardise(keep(quality, mask), keep(semantic, mask))
@@ -262,6 +259,8 @@ class A2INetHead(nn.Module):
             )
         if lengths is not None and (lengths.min() < 1 or lengths.max() > steps):
             raise InvalidArgument(f"A2INetHead: lengths must be in 1..{steps}, got {lengths}")
+        mask = step_mask(lengths, steps)
+        quality, semantic = keep(quality, mask), keep(semantic, mask)
         size = window or steps
         parts = []
         for start in range(0, steps, size):
@@ -269,6 +268,6 @@ class A2INetHead(nn.Module):
             # A video that ended before this window keeps one dummy step, masked out below.
             inside = None if lengths is None else (lengths - start).clamp(1, stop - start)
             parts.append(self.frame_scores(quality[:, start:stop], semantic[:, start:stop], inside))
-        q = keep(torch.cat(parts, dim=1), step_mask(lengths, steps))
+        q = keep(torch.cat(parts, dim=1), mask)
         score, _ = hysteresis_pool(q, lengths, alpha=self.config.alpha, beta=self.config.beta)
         return score, q

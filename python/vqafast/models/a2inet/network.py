@@ -104,7 +104,7 @@ class A2INet(nn.Module):
         return out
 
     def _pooled(self, net: nn.Module, frames: Tensor) -> Tensor:
-        return torch.cat([moment_pool(net(part)) for part in frames.split(self.frame_batch)])
+        return torch.cat([moment_pool(net(part)) for part in torch.split(frames, self.frame_batch)])
 
     def _clips(self, semantic: Tensor, lengths: Tensor | None, window: int) -> Tensor:
         """One run per video and window, over real frames only; padding becomes zeros."""
@@ -112,17 +112,17 @@ class A2INet(nn.Module):
         counts = [steps] * batch if lengths is None else [int(n) for n in lengths]
         rows = []
         for video, count in zip(semantic, counts, strict=True):
-            clips = video[:count].split(window)
+            clips = torch.split(video[:count], window)
             features = torch.cat([moment_pool(self.semantic(clip)) for clip in clips])
             rows.append(nn.functional.pad(features, (0, 0, 0, steps - count)))
         return torch.stack(rows)
 
 
 def build_ss(config: HeadConfig | None = None) -> A2INet:
-    """The paper's S+S: ResNet-34 (IQA) and ResNet-50, random weights until they are loaded."""
+    """Build the paper's S+S: ResNet-34 (IQA) and ResNet-50, random weights until they are loaded."""
     return A2INet(resnet34_iqa(), resnet50(), config or a2inet_ss())
 
 
 def build_sm(config: HeadConfig | None = None) -> A2INet:
-    """The paper's S+M: ResNet-34 (IQA) and SlowFast's fast pathway."""
+    """Build the paper's S+M: ResNet-34 (IQA) and SlowFast's fast pathway."""
     return A2INet(resnet34_iqa(), SlowFastFast(), config or a2inet_sm(), motion=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,15 @@ from vqafast.errors import InvalidArgument, ModelError, Unsupported
 from vqafast.ops import cgin, hysteresis_pool, moment_pool
 from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount
 
-from ..spec import ModelSpec
 from .views import quality_view, semantic_view
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vqafast.ops.cgin import Mode
     from vqafast.video.source import Sampled
+
+    from ..spec import ModelSpec
 
 Float32 = NDArray[np.float32]
 Views = dict[str, Float32]
@@ -84,7 +87,7 @@ class A2INetRuntime:
         self.engine = self._quality.name
 
     def selector(self) -> Selector:
-        """The rule that chooses the samples this model scores."""
+        """Make the rule that chooses the samples this model scores."""
         s = self.spec.sampling
         if s.kind == "time_grid" and s.rate is not None:
             return TimeGrid(s.rate, burst=s.burst)
@@ -135,7 +138,7 @@ class A2INetRuntime:
         )  # fmt: skip
 
     def frame_scores(self, quality: Float32, semantic: Float32) -> Float32:
-        """The head on one window: ``(T, Dq)``, ``(T, Ds)`` -> raw frame scores ``(T,)``.
+        """Run the head on one window: ``(T, Dq)``, ``(T, Ds)`` -> raw frame scores ``(T,)``.
 
         T >= 1; samples of one window see each other, windows do not.
         """
@@ -147,8 +150,7 @@ class A2INetRuntime:
         ):
             if array.shape != (steps, dim) or steps < 1:
                 raise InvalidArgument(
-                    f"frame_scores: {name} must be (T, {dim}) with the same T >= 1, "
-                    f"got {array.shape}"
+                    f"frame_scores: {name} must be (T, {dim}) with the same T >= 1, got {array.shape}"
                 )
         fused = self._fuse(
             np.ascontiguousarray(quality[None], dtype=np.float32),
@@ -183,26 +185,23 @@ class A2INetRuntime:
         score = raw * c.scale + c.offset
         return min(max(score, scale.min), scale.max) if c.clip else score
 
-    def _branch(
-        self, engine: Engine, views: list[Float32], dim: int, in_order: bool
-    ) -> Float32:
+    def _branch(self, engine: Engine, views: list[Float32], dim: int, in_order: bool) -> Float32:
         out = np.empty((len(views), dim), dtype=np.float32)
         for indices in _same_size(views, in_order):
             group = [views[i] for i in indices]
             patches = group[0].shape[0]
             frames = group[0] if len(group) == 1 else np.concatenate(group)
             limit = len(frames) if in_order else _batch(frames)
-            parts = [
-                self._pooled(engine, frames[i : i + limit], dim)
-                for i in range(0, len(frames), limit)
-            ]
+            parts = [self._pooled(engine, frames[i : i + limit], dim) for i in range(0, len(frames), limit)]
             pooled = parts[0] if len(parts) == 1 else np.concatenate(parts)
             out[indices] = pooled.reshape(len(indices), patches, dim).mean(axis=1, dtype=np.float64)
         return out
 
     def _pooled(self, engine: Engine, frames: Float32, dim: int) -> Float32:
         maps = engine.run({"frames": frames})
-        pooled: Float32 = np.concatenate([moment_pool(maps[n]) for n in engine.outputs], axis=1)
+        pooled: Float32 = np.concatenate(
+            [moment_pool(maps[n], threads=self.threads) for n in engine.outputs], axis=1
+        )
         if pooled.shape != (len(frames), dim):
             raise ModelError(
                 f"model {self.spec.name}: features must be {(len(frames), dim)}, got {pooled.shape}"
@@ -215,7 +214,9 @@ class A2INetRuntime:
         head = self.spec.head
         a = self._align.run({"quality": quality, "semantic": semantic})
         gammas = [a.get(n) for n in ("gamma_x", "theta_x", "gamma_y", "theta_y")]
-        fused: Float32 = cgin(a["x"], a["y"], *gammas, mode=head.mode, eps=head.eps)
+        fused: Float32 = cgin(
+            a["x"], a["y"], *gammas, mode=cast("Mode", head.mode), eps=head.eps, threads=self.threads
+        )
         # One-way deformation (table 6): the other feature is kept as it is.
         dim = a["x"].shape[2]
         if head.direction == "s_to_q":
@@ -226,11 +227,12 @@ class A2INetRuntime:
 
 
 def _batch(frames: Float32) -> int:
-    return max(1, _MAX_PIXELS // (frames.shape[2] * frames.shape[3]))
+    pixels: int = frames.shape[2] * frames.shape[3]
+    return max(1, _MAX_PIXELS // pixels)
 
 
 def _same_size(views: list[Float32], in_order: bool) -> list[list[int]]:
-    """Indices of views that can share a batch; with `in_order` only neighbours can."""
+    """Group the indices of views that can share a batch; with `in_order` only neighbours can."""
     groups: list[list[int]] = []
     seen: dict[tuple[int, ...], list[int]] = {}
     for i, view in enumerate(views):

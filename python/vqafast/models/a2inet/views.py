@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from vqafast.ops import frame_ingest
 from vqafast.video.sampling import fit_short_side, patch_grid
 
-from ..spec import QualityView, SemanticView
-
 if TYPE_CHECKING:
     from vqafast.video.source import Frame
+
+    from ..spec import QualityView, SemanticView
 
 Float32 = NDArray[np.float32]
 
@@ -70,7 +70,7 @@ def quality_view(
 
 
 def semantic_view(frame: Frame, view: SemanticView, *, threads: int) -> Float32:
-    """The whole picture as displayed, shorter side at most ``view.short_side``; never enlarged.
+    """Resize the whole picture as displayed: shorter side at most ``view.short_side``; never enlarged.
 
     Returns
     -------

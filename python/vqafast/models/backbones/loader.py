@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from vqafast.errors import MissingFile, ModelError
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 # Containers in which published checkpoints keep their parameters.
 _WRAPPERS = ("state_dict", "model_state", "model")
@@ -90,9 +93,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             data = data[wrapper]
             break
     if not isinstance(data, Mapping) or not all(isinstance(v, Tensor) for v in data.values()):
-        raise ModelError(
-            f"checkpoint {file.name} must hold a mapping of names to tensors", path=str(file)
-        )
+        raise ModelError(f"checkpoint {file.name} must hold a mapping of names to tensors", path=str(file))
     return {str(k): v for k, v in data.items()}
 
 

@@ -26,6 +26,7 @@ class BasicBlock(nn.Module):
         self.downsample = _downsample(inputs, planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C', H / stride, W / stride)``."""
         identity = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
@@ -50,6 +51,7 @@ class Bottleneck(nn.Module):
         self.downsample = _downsample(inputs, planes * 4, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C', H / stride, W / stride)``."""
         identity = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
@@ -94,14 +96,16 @@ class ResNetStages(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         inputs = width
         channels = []
+        stages = []
         for i, blocks in enumerate(layers):
             planes = width * 2**i
             stage = nn.Sequential()
             for j in range(blocks):
                 stage.append(block(inputs, planes, 2 if i > 0 and j == 0 else 1))
                 inputs = planes * block.expansion
-            self.add_module(f"layer{i + 1}", stage)
+            stages.append(stage)
             channels.append(inputs)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         if classes is not None:
             self.fc = nn.Linear(inputs, classes)
         self.channels = tuple(channels)
@@ -146,7 +150,7 @@ def _initialise(net: nn.Module) -> None:
 
 
 def freeze(net: nn.Module) -> nn.Module:
-    """Evaluation mode and no gradients: what the paper does with both backbones."""
+    """Set evaluation mode and no gradients: what the paper does with both backbones."""
     for p in net.parameters():
         p.requires_grad_(False)
     return net.eval()

@@ -30,9 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    schedule = protocol.Schedule(
-        options.semantic_epochs, head.Recipe(epochs=options.epochs), options.seed
-    )
+    schedule = protocol.Schedule(options.semantic_epochs, head.Recipe(epochs=options.epochs), options.seed)
     data = load(options.data, options.jobs)
     figures = {"data": features.describe(options.data)}
     if options.folds:

@@ -78,9 +78,7 @@ def report(data: Dataset, scores: NDArray[np.float32], folds: int) -> dict[str, 
     kinds = np.array([r["kind"] for r in data.records])
     ladder = groups == "ladder"
     within = metrics.grouped_srcc(scores[ladder], data.labels[ladder], list(data.sources[ladder]))
-    bias = [
-        float((scores - data.labels)[data.sources == s].mean()) for s in sorted(set(data.sources))
-    ]
+    bias = [float((scores - data.labels)[data.sources == s].mean()) for s in sorted(set(data.sources))]
 
     def figures(mask: NDArray[np.bool_]) -> dict[str, float]:
         return {

@@ -81,7 +81,10 @@ def pretrain(
             optimiser.step()
             schedule.step()
             total += loss.item()
-        print(f"semantic: epoch {epoch + 1}/{epochs}, loss {total / max(1, len(order) // BATCH):.4f}", file=sys.stderr)
+        print(
+            f"semantic: epoch {epoch + 1}/{epochs}, loss {total / max(1, len(order) // BATCH):.4f}",
+            file=sys.stderr,
+        )
     return net.backbone.eval().requires_grad_(False)
 
 

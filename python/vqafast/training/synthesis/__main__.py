@@ -17,18 +17,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
+
 from vqafast.errors import VqafastError
 from vqafast.training.synthesis import label, workflow
 from vqafast.training.synthesis.sources import Source, find_sources, make_master, read_master
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="vqafast.training.synthesis", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="vqafast.training.synthesis", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--sources", type=Path, required=True, help="folder of clean clips and photos")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, help="CSV with the columns file, clean_scale")
     parser.add_argument("--clean-scale", type=float, default=0.5, help="for files the manifest does not name")
-    parser.add_argument("--versions", type=int, default=10, help="random versions a source, beside the ladder")
+    parser.add_argument(
+        "--versions", type=int, default=10, help="random versions a source, beside the ladder"
+    )
     parser.add_argument("--frames", type=int, default=34)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -54,8 +60,12 @@ class Synthesis:
         made, failed = 0, []
         try:
             rng = random.Random(f"{options.seed}/{source.name}/master")
-            master = read_master(master_path) if master_path.exists() else make_master(source, master_path, options.frames, rng)
-        except (VqafastError, OSError) as error:
+            master = (
+                read_master(master_path)
+                if master_path.exists()
+                else make_master(source, master_path, options.frames, rng)
+            )
+        except (VqafastError, OSError, av.FFmpegError) as error:
             return 0, [f"{source.name}: {error}"]
         for i, recipe in enumerate(recipes):
             name = f"{source.name}_{i:02d}"
@@ -118,7 +128,9 @@ def main() -> int:
             failures += failed
             for line in failed:
                 print(f"failed: {line}", file=sys.stderr, flush=True)
-            print(f"{n}/{len(sources)} sources, {made} versions, {time.monotonic() - begun:.0f} s", flush=True)
+            print(
+                f"{n}/{len(sources)} sources, {made} versions, {time.monotonic() - begun:.0f} s", flush=True
+            )
     return 1 if failures else 0
 
 

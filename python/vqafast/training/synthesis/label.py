@@ -26,7 +26,9 @@ def encode(master: Master, recipe: Recipe, stem: Path) -> Path:
     chain.append("format=yuv420p")
     out = stem.with_suffix(suffix)
     partial = stem.with_suffix(".part" + suffix)
-    ffmpeg.run(["-i", str(master.path), "-vf", ",".join(chain), *options, "-fps_mode", "passthrough", str(partial)])
+    ffmpeg.run(
+        ["-i", str(master.path), "-vf", ",".join(chain), *options, "-fps_mode", "passthrough", str(partial)]
+    )
     partial.replace(out)
     return out
 
@@ -53,7 +55,23 @@ def vmaf(version: Path, master: Master) -> dict[str, Any]:
             f"[1:v]format=yuv420p,{by_index}[r];"
             f"[d][r]libvmaf=model={VMAF_MODEL}:n_threads=1:log_fmt=json:log_path={log}"
         )
-        ffmpeg.run(["-threads", "1", "-i", str(version), "-threads", "1", "-i", str(master.path), "-lavfi", graph, "-f", "null", "-"])
+        ffmpeg.run(
+            [
+                "-threads",
+                "1",
+                "-i",
+                str(version),
+                "-threads",
+                "1",
+                "-i",
+                str(master.path),
+                "-lavfi",
+                graph,
+                "-f",
+                "null",
+                "-",
+            ]
+        )
         report = json.loads(log.read_text(encoding="utf-8"))
     frames = [round(float(frame["metrics"]["vmaf"]), 3) for frame in report["frames"]]
     if len(frames) != master.frames:

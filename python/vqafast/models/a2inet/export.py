@@ -1,0 +1,286 @@
+"""Writes a model directory from torch modules: four ONNX graphs, split at our ops, and model.json."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
+
+from vqafast.engines import create_engine
+from vqafast.errors import InvalidArgument, ModelError
+
+from ..spec import (
+    Calibration,
+    HeadSpec,
+    ModelSpec,
+    QualityView,
+    SamplingSpec,
+    Scale,
+    SemanticView,
+    parse,
+    to_json,
+    weights_digest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from .modules import A2INetHead
+
+OPSET = 17
+# Largest difference between OpenVINO in f32 and torch, relative to the largest value of the output.
+TOLERANCE = 1e-4
+_TORCH = Path(torch.__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What model.json says beside the head's config and the files; see `ModelSpec`."""
+
+    name: str
+    version: str
+    meaning: str
+    scale: Scale
+    sampling: SamplingSpec
+    quality: QualityView
+    semantic: SemanticView
+    trained_on: str
+    licence: str
+    source: str
+    calibration: Calibration = field(default_factory=Calibration)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def export_model(
+    directory: str | PathLike[str],
+    description: Description,
+    *,
+    quality: nn.Module,
+    semantic: nn.Module,
+    head: A2INetHead,
+    sizes: tuple[tuple[int, int], tuple[int, int]] = ((96, 128), (64, 96)),
+) -> tuple[ModelSpec, dict[str, float]]:
+    """Write `directory`, and check every graph against its module with OpenVINO.
+
+    Parameters
+    ----------
+    directory : path
+        Made if it is missing; files of the same names are replaced.
+    quality, semantic : torch.nn.Module
+        Map ``(N, C, H, W)`` to a tuple of stage maps ``(N, C_i, H_i, W_i)``. They, and `head`, are
+        switched to evaluation mode.
+    sizes : pair of (height, width)
+        Of the frames used for tracing and for the check, for the quality and the semantic branch.
+
+    Returns
+    -------
+    spec : ModelSpec
+    parity : dict
+        Per graph, the largest difference from torch relative to the output's largest value, over
+        several shapes.
+
+    Raises
+    ------
+    ModelError
+        When a graph differs from torch by more than `TOLERANCE`, or bakes in a shape.
+    InvalidArgument
+        When the description does not fit the modules.
+    """
+    graphs: dict[str, bytes] = {}
+    parity: dict[str, float] = {}
+    q_channels, s_channels = _channels(description)
+    backbones = (
+        ("quality", quality, q_channels, sizes[0], head.config.quality_dim, False),
+        ("semantic", semantic, s_channels, sizes[1], head.config.semantic_dim,
+         description.semantic.temporal == "window"),
+    )  # fmt: skip
+    for name, net, channels, size, dim, clip in backbones:
+        graphs[name], parity[name] = _backbone(name, net, channels=channels, size=size, dim=dim, clip=clip)
+    if head.config.interaction == "cagi":
+        graphs["align"], parity["align"] = _align(head)
+    graphs["temporal"], parity["temporal"] = _temporal(head)
+
+    path = Path(directory)
+    path.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, data in graphs.items():
+        (path / f"{name}.onnx").write_bytes(data)
+        files[f"{name}.onnx"] = hashlib.sha256(data).hexdigest()
+    spec = _spec(description, head, files, path)
+    text = json.dumps(to_json(spec), indent=1, ensure_ascii=False) + "\n"
+    (path / "model.json").write_text(text, encoding="utf-8")
+    return spec, parity
+
+
+class _AlignGraph(nn.Module):
+    def __init__(self, head: A2INetHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, quality: Tensor, semantic: Tensor) -> tuple[Tensor, ...]:
+        assert self.head.align is not None
+        out: tuple[Tensor, ...] = self.head.align(*self.head.standardise(quality, semantic))
+        return out
+
+
+class _TemporalGraph(nn.Module):
+    def __init__(self, head: A2INetHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, fused: Tensor) -> Tensor:
+        if self.head.align is None:
+            # Without CGIN the features come here side by side, as they are.
+            parts = torch.split(fused, [self.head.config.quality_dim, self.head.config.semantic_dim], dim=2)
+            fused = torch.cat(self.head.standardise(parts[0], parts[1]), dim=2)
+        out: Tensor = self.head.temporal(fused)
+        return out
+
+
+def _backbone(
+    name: str, net: nn.Module, *, channels: int, size: tuple[int, int], dim: int, clip: bool
+) -> tuple[bytes, float]:
+    height, width = size
+    shapes = [(3, channels, height, width), (1, channels, height, width)]
+    shapes.append((2, channels, height - 17, width + 5))
+    examples = [(_noise(i, shape),) for i, shape in enumerate(shapes)]
+    net.eval()
+    with torch.no_grad():
+        maps = net(*examples[0])
+    if isinstance(maps, Tensor) or any(m.ndim != 4 for m in maps):
+        raise InvalidArgument(f"export: {name} must return a tuple of (N, C, H, W) maps")
+    pooled = 2 * sum(m.shape[1] for m in maps)
+    if pooled != dim:
+        raise InvalidArgument(f"export: {name} must give {dim} pooled features (head config), gives {pooled}")
+    outputs = [f"stage{i}" for i in range(len(maps))]
+    axes = {0: "T" if clip else "N", 2: "H", 3: "W"}
+    dynamic = {"frames": axes, **{n: {0: axes[0], 2: f"H_{n}", 3: f"W_{n}"} for n in outputs}}
+    return _export(name, net, examples, inputs=["frames"], outputs=outputs, dynamic=dynamic)
+
+
+def _align(head: A2INetHead) -> tuple[bytes, float]:
+    c = head.config
+    examples = [
+        (_noise(1, (*shape, c.quality_dim)), _noise(2, (*shape, c.semantic_dim)))
+        for shape in ((2, 5), (1, 1), (3, 40))
+    ]
+    outputs = ["x", "y", "gamma_x", "theta_x", "gamma_y", "theta_y"]
+    outputs = outputs[:2] if c.mode == "adain" else outputs
+    inputs = ["quality", "semantic"]
+    dynamic = {n: {0: "B", 1: "T"} for n in inputs + outputs}
+    return _export("align", _AlignGraph(head), examples, inputs=inputs, outputs=outputs, dynamic=dynamic)
+
+
+def _temporal(head: A2INetHead) -> tuple[bytes, float]:
+    shapes = ((2, 5), (1, 1), (3, 40), (1, 128), (1, 2))
+    examples = [(_noise(i, (*shape, head.config.fused_dim)),) for i, shape in enumerate(shapes)]
+    dynamic = {n: {0: "B", 1: "T"} for n in ("fused", "q")}
+    return _export(
+        "temporal", _TemporalGraph(head), examples, inputs=["fused"], outputs=["q"], dynamic=dynamic
+    )
+
+
+def _export(
+    name: str,
+    module: nn.Module,
+    examples: Sequence[tuple[Tensor, ...]],
+    *,
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: dict[str, dict[int, str]],
+) -> tuple[bytes, float]:
+    """Trace with the first example, compare on all of them."""
+    module.eval()
+    examples = [tuple(t.to(torch.float32) for t in e) for e in examples]
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(record=True) as seen, torch.no_grad():
+        warnings.simplefilter("always")
+        # The tracing exporter keeps one GRU node and folds batch norm in a second; the newer one
+        # takes ten times as long for the same graph. It takes a file object, although torch's
+        # annotation knows paths only.
+        file: Any = buffer
+        torch.onnx.export(
+            module, examples[0], file, input_names=inputs, output_names=outputs,
+            dynamic_axes=dynamic, opset_version=OPSET, dynamo=False,
+        )  # fmt: skip
+    for w in seen:
+        # Torch's own layers look at sizes to check them; other code that does may bake one in.
+        if issubclass(w.category, TracerWarning) and _TORCH not in Path(w.filename).parents:
+            raise ModelError(f"export: {name} takes Python values from tensors: {w.message}")
+    data = buffer.getvalue()
+    error = _parity(data, module, examples, inputs, outputs)
+    if not error <= TOLERANCE:
+        raise ModelError(f"export: {name}.onnx must equal torch within {TOLERANCE}, differs by {error:.3g}")
+    return data, error
+
+
+def _parity(
+    data: bytes,
+    module: nn.Module,
+    examples: Sequence[tuple[Tensor, ...]],
+    inputs: list[str],
+    outputs: list[str],
+) -> float:
+    engine = create_engine("openvino", data)
+    worst = 0.0
+    for example in examples:
+        with torch.no_grad():
+            result = module(*example)
+        expected = [result] if isinstance(result, Tensor) else list(result)
+        got = engine.run({n: t.numpy() for n, t in zip(inputs, example, strict=True)})
+        for name, tensor in zip(outputs, expected, strict=True):
+            truth = tensor.numpy()
+            if got[name].shape != truth.shape:
+                return float("inf")
+            difference = float(np.abs(got[name] - truth).max())
+            worst = max(worst, difference / max(float(np.abs(truth).max()), 1e-6))
+    return worst
+
+
+def _noise(seed: int, shape: tuple[int, ...]) -> Tensor:
+    # A generator of our own: exporting must not move the caller's.
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _channels(d: Description) -> tuple[int, int]:
+    quality = 2 if d.quality.temporal == "pair" else (3 if d.quality.output == "rgb" else 1)
+    return quality, 3 if d.semantic.output == "rgb" else 1
+
+
+def _spec(d: Description, head: A2INetHead, files: dict[str, str], path: Path) -> ModelSpec:
+    c = head.config
+    config = c.to_dict()
+    spec = ModelSpec(
+        name=d.name,
+        version=d.version,
+        family="a2inet",
+        meaning=d.meaning,
+        scale=d.scale,
+        sampling=d.sampling,
+        quality=d.quality,
+        semantic=d.semantic,
+        head=HeadSpec(
+            c.interaction, c.mode, c.direction, c.eps, c.alpha, c.beta,
+            c.quality_dim, c.semantic_dim, config,
+        ),
+        calibration=d.calibration,
+        files=files,
+        weights_sha256=weights_digest(files),
+        trained_on=d.trained_on,
+        licence=d.licence,
+        source=d.source,
+        directory=path,
+        metadata=d.metadata,
+    )  # fmt: skip
+    # What is written must be readable, so the reader judges it.
+    return parse(to_json(spec), path)

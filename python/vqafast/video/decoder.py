@@ -1,0 +1,171 @@
+"""Packets and pictures of one stream: PyAV's demuxer and decoder, made to outlive damage."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
+
+from av.codec.context import ThreadType
+from av.error import FFmpegError
+
+from vqafast.errors import CorruptVideo, NoFrames, UnsupportedCodec
+from vqafast.video.formats import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    from vqafast.video.open import Opened
+
+# A string: av.Packet takes its parameter in the stubs only.
+VideoPacket: TypeAlias = "Packet[VideoStream]"
+
+_PROBE_PACKETS = 600
+_PROBE_BYTES = 64 << 20
+_DEMUX_RETRIES = 16
+
+
+class Decoder:
+    """Reads an opened file from its start.
+
+    Parameters
+    ----------
+    opened : Opened
+        Belongs to the decoder from here on.
+    threads : int
+        Decoder threads.
+    warn : callable
+        Takes a code and a message.
+
+    Attributes
+    ----------
+    errors : int
+        Packets that the decoder refused.
+    unread : int
+        Packets given up at the start, because nothing decodes for too long.
+    """
+
+    def __init__(self, opened: Opened, threads: int, warn: Callable[[str, str], None]) -> None:
+        self.opened = opened
+        self.errors = 0
+        self.unread = 0
+        self._threads = threads
+        self._warn = warn
+        self._begin()
+
+    def _begin(self) -> None:
+        self.context: VideoCodecContext = self.opened.stream.codec_context
+        self.context.thread_count = self._threads
+        self.context.thread_type = ThreadType.AUTO
+        self.context.options = {"max_pixels": str(MAX_PIXELS)}
+        self._ahead: deque[VideoPacket] = deque()
+        self._demuxed = self._demux()
+
+    def close(self) -> None:
+        """Free the demuxer's generator before the container that it reads."""
+        self._demuxed = iter(())
+        self._ahead.clear()
+        self.opened.close()
+
+    def _demux(self) -> Iterator[VideoPacket]:
+        """Packets of the stream; damage in the container is stepped over."""
+        failures = 0
+        while True:
+            try:
+                for packet in self.opened.container.demux(self.opened.stream):
+                    # An empty packet would put the decoder into its final drain.
+                    if packet.size:
+                        failures = 0
+                        yield packet
+                return
+            except FFmpegError as error:
+                failures += 1
+                self._warn("container_damaged", f"the container is damaged: {error.strerror}")
+                if failures > _DEMUX_RETRIES:
+                    return
+
+    def packets(self) -> Iterator[VideoPacket]:
+        """Packets from the start, those of the probe included; a packet cut off by the end is not."""
+        last: VideoPacket | None = None
+        while True:
+            packet = self._ahead.popleft() if self._ahead else next(self._demuxed, None)
+            if last is not None:
+                if packet is None and last.is_corrupt:
+                    # Its error would come in the decoder's last drain, where PyAV loses the good
+                    # frames behind it.
+                    self.unread += 1
+                else:
+                    yield last
+            if packet is None:
+                return
+            last = packet
+
+    def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
+        """Decode, stepping over packets that the decoder cannot read."""
+        try:
+            return self.context.decode(packet)
+        except BlockingIOError:
+            # The decoder reported an error and kept a packet: empty it, then go on.
+            frames = self.drain()
+            return frames + self.decode(packet)
+        except FFmpegError:
+            self.errors += 1
+            return []
+
+    def drain(self) -> list[VideoFrame]:
+        """Take every frame out of the decoder, and make it ready for a packet that resets it."""
+        frames = self.decode(None)
+        self.context.flush_buffers()
+        return frames
+
+    def first_frame(self) -> VideoFrame:
+        """Decode the first frame, which knows more than the headers; `packets` starts over."""
+        path = self.opened.path
+        seen = held = 0
+        frames: list[VideoFrame] = []
+        try:
+            for packet in self._demuxed:
+                seen += 1
+                held += packet.size
+                self._ahead.append(packet)
+                while len(self._ahead) > _PROBE_PACKETS or held > _PROBE_BYTES:
+                    held -= self._ahead.popleft().size
+                    self.unread += 1
+                frames = self.decode(packet)
+                if seen == 1 and not frames:
+                    # A key frame alone comes out at once; the delay of frame threads is skipped.
+                    frames = self.drain()
+                if frames:
+                    break
+            else:
+                frames = self.decode(None)
+            self.context.flush_buffers()
+        except FFmpegError as error:
+            raise UnsupportedCodec(f"{path}: the decoder failed: {error}", path=path) from error
+        self.errors = 0
+        if frames:
+            return frames[0]
+        raise self.nothing(seen)
+
+    def nothing(self, packets: int) -> NoFrames | CorruptVideo:
+        """Error for a stream of which no frame was decoded."""
+        path = self.opened.path
+        if packets == 0:
+            return NoFrames(f"{path}: the video stream must hold frames, got none", path=path)
+        return CorruptVideo(
+            f"{path}: at least one frame must decode, got none from {packets} packets of {self.context.name}",
+            path=path,
+        )
+
+    def count_frames(self) -> int:
+        """Count shown packets in a pass over the container, then start over."""
+        shown = sum(not packet.is_discard for packet in self.packets())
+        self.unread = 0
+        self._demuxed = iter(())
+        self.opened.reopen()
+        self._begin()
+        return shown

@@ -1,0 +1,46 @@
+"""Clips by name, each encoded once per session and only when a test asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import clips
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    ClipMaker = Callable[[str, clips.Clip], Path]
+
+
+@pytest.fixture(scope="session")
+def make_clip(tmp_path_factory: pytest.TempPathFactory) -> ClipMaker:
+    """Encode a clip into a file of the given name; the same name is encoded once."""
+    folder = tmp_path_factory.mktemp("clips")
+    made: dict[str, clips.Clip] = {}
+
+    def make(name: str, clip: clips.Clip) -> Path:
+        path = folder / name
+        if name not in made:
+            raw = {".h264": "h264", ".hevc": "hevc"}.get(path.suffix)
+            clips.encode(path, clip, raw)
+            made[name] = clip
+        assert made[name] == clip, f"two different clips are named {name}"
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def h264_mp4(make_clip: ClipMaker) -> Path:
+    """48 frames of 160x96 at 24 fps, a key frame every 12, moov first."""
+    return make_clip("h264.mp4", clips.Clip(options={"g": "12"}, muxer={"movflags": "faststart"}))
+
+
+@pytest.fixture(scope="session")
+def vp9_webm(make_clip: ClipMaker) -> Path:
+    """48 frames of 160x96 at 24 fps, a key frame every 12."""
+    options = {"g": "12", "deadline": "realtime", "cpu-used": "8"}
+    return make_clip("vp9.webm", clips.Clip("libvpx-vp9", options=options))
