@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests import clips
 
 if TYPE_CHECKING:
@@ -36,7 +35,9 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> ClipMaker:
 @pytest.fixture(scope="session")
 def h264_mp4(make_clip: ClipMaker) -> Path:
     """48 frames of 160x96 at 24 fps, a key frame every 12, moov first."""
-    return make_clip("h264.mp4", clips.Clip(options={"g": "12"}, muxer={"movflags": "faststart"}))
+    return make_clip(
+        "h264.mp4", clips.Clip(options={"g": "12", "sc_threshold": "0"}, muxer={"movflags": "faststart"})
+    )
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ void bind_fragment_sample(py::module_& module) {
         }
         return out.object();
       },
-      py::arg("planes"), py::arg("format"), py::arg("positions"), py::arg("patch"), py::arg("mean"), py::arg("std"),
+      py::arg("planes"), py::arg("pixel_format"), py::arg("positions"), py::arg("patch"), py::arg("mean"), py::arg("std"),
       py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"), py::arg("out"));
 }
 

@@ -29,7 +29,7 @@ void bind_frame_ingest(py::module_& module) {
         }
         return out.object();
       },
-      py::arg("planes"), py::arg("format"), py::arg("crops"), py::arg("height"), py::arg("width"), py::arg("mean"),
+      py::arg("planes"), py::arg("pixel_format"), py::arg("crops"), py::arg("height"), py::arg("width"), py::arg("mean"),
       py::arg("std"), py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"), py::arg("out"));
 }
 

@@ -21,6 +21,33 @@ def cgin(
     threads: int,
     out: Any,
 ) -> npt.NDArray[np.float32]: ...
+def fragment_sample(
+    planes: tuple[Any, ...],
+    pixel_format: tuple[Any, ...],
+    positions: Any,
+    patch: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    channels: int,
+    half: bool,
+    nhwc: bool,
+    threads: int,
+    out: Any,
+) -> npt.NDArray[Any]: ...
+def frame_ingest(
+    planes: tuple[Any, ...],
+    pixel_format: tuple[Any, ...],
+    crops: Any,
+    height: int,
+    width: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    channels: int,
+    half: bool,
+    nhwc: bool,
+    threads: int,
+    out: Any,
+) -> npt.NDArray[Any]: ...
 def hysteresis_pool(
     q: Any, lengths: Any, alpha: float, beta: int, threads: int, pooled: Any, series: Any
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...

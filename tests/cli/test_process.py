@@ -57,11 +57,16 @@ def test_y4m_on_stdin_scores_as_the_file(model: Path, tmp_path: Path, y4m: bytes
     assert scores[:, 1] == pytest.approx(np.arange(12) / 2)
 
 
-def test_stdin_that_is_no_y4m(model: Path):
-    status, out, err = run("score", "--model", model, "-", given=b"\0\0\0\x20ftypisom" * 100)
+def test_stdin_that_is_no_video(model: Path):
+    status, out, err = run("score", "--model", model, "-", given=b"no video " * 100)
     assert status == EXIT_CODES["not_a_video"]
     assert out == ""
     assert err.startswith("error[not_a_video]: ")
+
+
+def test_a_container_on_stdin(model: Path, clip: Path):
+    status, out, _ = run("score", "--model", model, "-", "-q", given=clip.read_bytes())
+    assert (status, float(out)) == (0, pytest.approx(Scorer(model, threads=2).score(clip), abs=0.06))
 
 
 def test_stdin_redirected_from_a_file(model: Path, tmp_path: Path, y4m: bytes):
@@ -94,7 +99,8 @@ def test_ctrl_c_while_a_pipe_is_silent(model: Path, y4m: bytes):
         assert process.stdin is not None
         process.stdin.write(y4m[: len(y4m) // 2])
         process.stdin.flush()
-        time.sleep(2.5)
+        # More than a pipe holds was written: the process is reading, and now waits for the rest.
+        time.sleep(1)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tests.models import reference as ref  # noqa: E402
+
 from vqafast.errors import InvalidArgument  # noqa: E402
 from vqafast.models.a2inet import functional as fn  # noqa: E402
 from vqafast.models.a2inet.config import HeadConfig, a2inet_sm, a2inet_ss, concat_config  # noqa: E402

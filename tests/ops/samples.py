@@ -1,18 +1,20 @@
 """One list of samples per op: parity, layout, thread and speed checks all read it.
 
-The tolerance of a sample is relative to what a plain float32 NumPy expression loses on the same input: the op may be at
-most `RATIO` times as far from the float64 truth, plus `FLOOR` roundings of the largest value involved.
+The tolerance of a sample is relative to what a plain float32 NumPy expression loses on the same input: the op
+may be at most `RATIO` times as far from the float64 truth, plus `FLOOR` times the largest value of the truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vqafast import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 RATIO = 2.0
 FLOOR = 4 * float(np.finfo(np.float32).eps)
@@ -22,7 +24,7 @@ Arrays = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sample:
-    """Arguments of one call. `arrays` may be rearranged in memory by a test; `options` are passed as they are."""
+    """Arguments of one call. Tests may rearrange `arrays` in memory; `options` are passed as they are."""
 
     name: str
     arrays: Arrays

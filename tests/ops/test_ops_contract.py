@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.ops.samples import CASES, OpCase, Sample, error_of, tolerance
+
 from vqafast import _core
 
-ALL = [pytest.param(case, sample, id=f"{case.name}-{sample.name}") for case in CASES for sample in case.samples]
+ALL = [
+    pytest.param(case, sample, id=f"{case.name}-{sample.name}") for case in CASES for sample in case.samples
+]
 TARGETS = _core.build_info()["cpu_targets"]
 
 
@@ -63,9 +65,11 @@ LAYOUTS = {
     "sliced": sliced,
     "rows_padded": rows_padded,
     "transposed": lambda array: np.ascontiguousarray(array.T).T,
-    "channels_swapped": lambda array: np.ascontiguousarray(np.moveaxis(array, 1, -1)).swapaxes(1, -1)
-    if array.ndim == 3
-    else np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1),
+    "channels_swapped": lambda array: (
+        np.ascontiguousarray(np.moveaxis(array, 1, -1)).swapaxes(1, -1)
+        if array.ndim == 3
+        else np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+    ),
     "reversed": lambda array: np.ascontiguousarray(array[..., ::-1])[..., ::-1],
     "read_only": lambda array: np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
 }
@@ -96,7 +100,9 @@ def test_torch_tensors_through_dlpack(case: OpCase) -> None:
     torch = pytest.importorskip("torch")
     for sample in case.samples:
         arrays = {k: v if v is None else torch.from_numpy(v) for k, v in sample.arrays.items()}
-        for a, b in zip(case.run(arrays, sample.options), case.run(sample.arrays, sample.options), strict=True):
+        for a, b in zip(
+            case.run(arrays, sample.options), case.run(sample.arrays, sample.options), strict=True
+        ):
             np.testing.assert_array_equal(a, b)
 
 

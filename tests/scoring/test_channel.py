@@ -38,6 +38,9 @@ def fill(channel: Channel[int], size: int) -> tuple[threading.Thread, list[int]]
 def test_writer_waits_for_room(items, size, room):
     channel: Channel[int] = Channel(items, 100)
     thread, put = fill(channel, size)
+    deadline = time.monotonic() + 10
+    while len(put) < room and time.monotonic() < deadline:
+        time.sleep(0.001)
     time.sleep(0.05)
     assert len(put) == room
     assert list(channel) == list(range(20))

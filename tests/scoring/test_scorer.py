@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import threading
 
 import numpy as np
@@ -161,9 +162,11 @@ def test_early_close(scorer, clip):
     def stop(progress):
         raise KeyboardInterrupt
 
+    files = len(os.listdir("/proc/self/fd"))
     with pytest.raises(KeyboardInterrupt):
         scorer.assess(clip, progress=stop)
     assert decode_threads() == []
+    assert len(os.listdir("/proc/self/fd")) == files
     # The scorer is as good as new.
     assert scorer.score(clip) == scorer.score(clip)
 

@@ -9,13 +9,11 @@
 
 #include "ops/frame_ingest/frame_ingest_plan.h"
 #include "ops/frame_ingest/frame_ingest_simd.h"
+#include "ops/frame_ingest/frame_ingest_write.h"
 
 namespace vqafast {
 namespace VQAFAST_ISA {
 
-using ingest::CropPlan;
-using ingest::kMaxLanes;
-using ingest::kRowsPerTask;
 using ingest::PlanePlan;
 using ingest::Taps;
 
@@ -221,46 +219,24 @@ VQAFAST_INLINE void color_row(const CropPlan& plan, const Color& k, const Luma* 
   }
 }
 
-template <typename Out>
-VQAFAST_INLINE Out* out_at(const CropPlan& plan, int row, int column, int channel) {
-  return reinterpret_cast<Out*>(plan.out + row * plan.out_row + column * plan.out_column + channel * plan.out_channel);
+// Fetches the last source row of output row `row`. At scale 1 a row is done before memory has answered for the next
+// one, so rows are asked for kRowsAhead early; hardware prefetchers stop at the end of each row of a crop.
+constexpr int kRowsAhead = 4;
+template <typename Sample>
+VQAFAST_INLINE void prefetch_row(const PlanePlan& plane, int row, int per_pixel) {
+  const Taps& v = plane.y;
+  const int item = static_cast<int>(sizeof(Sample)) * per_pixel;
+  const std::uint8_t* from = plane.data + (v.first + v.start[row] + v.used[row] - 1) * plane.row_stride;
+  for (int i = plane.x.first * item; i < plane.x.last * item; i += 64) __builtin_prefetch(from + i);
 }
 
-// Rows [begin, end) of `tile` to their places. Upright rows go out one by one; turned by a quarter, they go out as runs
-// of kRowsPerTask neighbours.
-template <typename Out>
-VQAFAST_INLINE void write_tile(const CropPlan& plan, int begin, int end, const Out* tile) {
-  const std::size_t width = ingest::round_up(plan.width, kMaxLanes);
-  const std::ptrdiff_t column = plan.out_column / static_cast<std::ptrdiff_t>(sizeof(Out));
-  const std::ptrdiff_t line = plan.out_row / static_cast<std::ptrdiff_t>(sizeof(Out));
-  const bool quarter = (line < 0 ? -line : line) < (column < 0 ? -column : column);
-  if (!quarter && plan.channels == 3 && plan.out_channel == static_cast<std::ptrdiff_t>(sizeof(Out)) && column == 3) {
-    for (int row = begin; row < end; ++row) {
-      Out* out = out_at<Out>(plan, row, 0, 0);
-      const Out* r = tile + (row - begin) * width;
-      const Out* g = r + kRowsPerTask * width;
-      const Out* b = g + kRowsPerTask * width;
-      for (int x = 0; x < plan.width; ++x) {
-        out[3 * x] = r[x];
-        out[3 * x + 1] = g[x];
-        out[3 * x + 2] = b[x];
-      }
-    }
-    return;
-  }
-  for (int c = 0; c < plan.channels; ++c) {
-    const Out* from = tile + c * kRowsPerTask * width;
-    Out* out = out_at<Out>(plan, begin, 0, c);
-    if (quarter) {
-      for (int x = 0; x < plan.width; ++x, out += column) {
-        for (int row = 0; row < end - begin; ++row) out[row * line] = from[row * width + x];
-      }
-    } else {
-      for (int row = 0; row < end - begin; ++row, out += line) {
-        for (int x = 0; x < plan.width; ++x) out[x * column] = from[row * width + x];
-      }
-    }
-  }
+template <typename Sample>
+VQAFAST_INLINE void prefetch_rows(const CropPlan& plan, int row) {
+  if (row >= plan.height) return;
+  prefetch_row<Sample>(plan.luma, row, 1);
+  if (!plan.chroma) return;
+  prefetch_row<Sample>(plan.chroma_u, row, plan.semi_planar ? 2 : 1);
+  if (!plan.semi_planar) prefetch_row<Sample>(plan.chroma_v, row, 1);
 }
 
 template <typename Sample, typename Out>
@@ -282,7 +258,11 @@ VQAFAST_INLINE void ingest_rows(const CropPlan& plan, int begin, int end, float*
   const std::size_t width = ingest::round_up(plan.width, kMaxLanes);
   Out* tile = reinterpret_cast<Out*>(scratch + at.tile);
   const float *u = nullptr, *v = nullptr;
+  if (copies_luma) {
+    for (int row = begin; row < begin + kRowsAhead; ++row) prefetch_rows<Sample>(plan, row);
+  }
   for (int row = begin; row < end; ++row) {
+    if (copies_luma) prefetch_rows<Sample>(plan, row + kRowsAhead);
     if (plan.chroma) {
       if (plan.semi_planar) {
         resample_pair_row<Sample>(plan.chroma_u, row, scratch + at.pair, scratch + at.u, scratch + at.v,

@@ -43,7 +43,7 @@ void fill_color(const YuvFrame& frame, const Normalisation& normalisation, CropP
       offset -= (cb[c] + cr[c]) * chroma_scale * chroma_zero;
     }
     k[3] = static_cast<float>((offset - mean) * inverse);
-    plan->low[c] = static_cast<float>(-mean * inverse);
+    plan->low[c] = static_cast<float>((0 - mean) * inverse);
     plan->high[c] = static_cast<float>((1 - mean) * inverse);
   }
 }

@@ -44,9 +44,9 @@ struct DctQueue {
 
 // One row of grid cells at a time.
 struct GridCells {
-  std::int64_t columns = 0;       // pixels of whole cells
-  float* down = nullptr;          // (columns): excess along rows, summed over the cell's rows so far
-  float* across = nullptr;        // (cells, 16): excess down columns at each of the cell's rows, summed over its columns
+  std::int64_t columns = 0;  // pixels of whole cells
+  float* down = nullptr;     // (columns): excess along rows, summed over the cell's rows so far
+  float* across = nullptr;   // (cells, 16): excess down columns at each row of the cell, summed over its columns
   std::int64_t done = 0;
   double first[kGrid] = {}, second[kGrid] = {};
 

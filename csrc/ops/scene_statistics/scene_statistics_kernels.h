@@ -20,7 +20,8 @@ VQAFAST_KERNEL_INLINE float magnitude(float v) { return fabsf(v); }
 VQAFAST_KERNEL_INLINE float nonnegative(float v) { return v < 0.0f ? 0.0f : v; }
 
 // exp(-(k / (7/6))^2 / 2), normalised to a sum of 1 over k = -3..3.
-constexpr float kGauss[4] = {0.3426315154652495f, 0.23729607711717063f, 0.07882796468173002f, 0.012560200468474616f};
+constexpr float kGauss0 = 0.3426315154652495f, kGauss1 = 0.23729607711717063f, kGauss2 = 0.07882796468173002f,
+                kGauss3 = 0.012560200468474616f;
 
 template <typename V>
 struct Window {
@@ -33,15 +34,15 @@ template <typename V>
 VQAFAST_KERNEL_INLINE Window<V> window_of(V a3, V a2, V a1, V centre, V b1, V b2, V b3) {
   a1 -= centre, a2 -= centre, a3 -= centre;
   b1 -= centre, b2 -= centre, b3 -= centre;
-  const V mean = kGauss[1] * (a1 + b1) + kGauss[2] * (a2 + b2) + kGauss[3] * (a3 + b3);
-  const V square = kGauss[1] * (a1 * a1 + b1 * b1) + kGauss[2] * (a2 * a2 + b2 * b2) +
-                   kGauss[3] * (a3 * a3 + b3 * b3);
+  const V mean = kGauss1 * (a1 + b1) + kGauss2 * (a2 + b2) + kGauss3 * (a3 + b3);
+  const V square = kGauss1 * (a1 * a1 + b1 * b1) + kGauss2 * (a2 * a2 + b2 * b2) +
+                   kGauss3 * (a3 * a3 + b3 * b3);
   return {mean, square - mean * mean};
 }
 
 template <typename V>
 VQAFAST_KERNEL_INLINE V window_mean(V a3, V a2, V a1, V centre, V b1, V b2, V b3) {
-  return kGauss[0] * centre + kGauss[1] * (a1 + b1) + kGauss[2] * (a2 + b2) + kGauss[3] * (a3 + b3);
+  return kGauss0 * centre + kGauss1 * (a1 + b1) + kGauss2 * (a2 + b2) + kGauss3 * (a3 + b3);
 }
 
 template <typename V>

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from vqafast.cli import assess, doctor, score, version
+from vqafast.cli import assess, doctor, score, train, version
 from vqafast.cli._report import INTERRUPTED, fail, silence_stdout
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def _root(context: typer.Context) -> None:
 app.command("score")(score.command)
 app.command("assess")(assess.command)
 app.command("doctor")(doctor.command)
+app.command("train")(train.command)
 app.command("version")(version.command)
 
 # Typer may carry its own copy of click, so the base of its usage errors is found, not imported.

@@ -66,7 +66,8 @@ def _cpu() -> Finding:
     cap = os.environ.get("VQAFAST_CPU_TARGET")
     capped = f" (capped by VQAFAST_CPU_TARGET={cap})" if cap else ""
     cores = f"{available_cores()} of {os.cpu_count()} cores usable by this process"
-    return Finding("cpu", "ok", f"kernels for {_core.cpu_target()}{capped}, {cores}")
+    compiled = f"core {_core.build_info()['version']} by {_core.build_info()['compiler']}"
+    return Finding("cpu", "ok", f"{compiled}, kernels for {_core.cpu_target()}{capped}, {cores}")
 
 
 def _self_test() -> Finding:
@@ -147,8 +148,10 @@ def _scoring() -> Finding:
 def _cuda_build() -> Finding:
     from vqafast import _core
 
-    if getattr(_core, "cuda_built", lambda: False)():
-        return Finding("cuda build", "ok", "the core has CUDA kernels")
+    info = _core.build_info()
+    if info["cuda"]:
+        targets = " ".join(str(a) for a in info["cuda_architectures"])
+        return Finding("cuda build", "ok", f"the core has CUDA kernels for {targets}")
     return Finding("cuda build", "absent", "this build has no CUDA kernels: scoring runs on the CPU")
 
 

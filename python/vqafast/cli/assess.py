@@ -12,7 +12,7 @@ from vqafast.cli._report import printable, reporting, warn
 from vqafast.errors import InvalidArgument
 from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads the hints of this module
 
-Path = Annotated[str, typer.Argument(help="Video file; - is y4m on standard input.")]
+Path = Annotated[str, typer.Argument(help="Video file; - is standard input (YUV4MPEG2 as it comes).")]
 Frames = Annotated[bool, typer.Option("--frames", help="Frame scores as CSV: index,pts,score.")]
 _MOST_ROWS = 40
 

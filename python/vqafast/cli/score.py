@@ -13,7 +13,8 @@ from vqafast.cli._report import describe, fail, printable, reporting, warn
 from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads the hints of this module
 
 Paths = Annotated[
-    list[str], typer.Argument(metavar="PATH...", help="Video files; - is y4m on standard input.")
+    list[str],
+    typer.Argument(metavar="PATH...", help="Video files; - is standard input (YUV4MPEG2 as it comes)."),
 ]
 
 

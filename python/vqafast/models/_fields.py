@@ -46,8 +46,8 @@ class Fields:
             raise self._wrong(name, "a non-empty string", value)
         return value
 
-    def choice(self, name: str, allowed: tuple[str, ...]) -> str:
-        value = self._get(name, _MISSING)
+    def choice(self, name: str, allowed: tuple[str, ...], *, default: Any = _MISSING) -> str:
+        value = self._get(name, default)
         if value not in allowed:
             raise self._wrong(name, f"one of {list(allowed)}", value)
         return str(value)
@@ -55,8 +55,8 @@ class Fields:
     def optional_choice(self, name: str, allowed: tuple[str, ...]) -> str | None:
         return None if self._get(name, None) is None else self.choice(name, allowed)
 
-    def boolean(self, name: str) -> bool:
-        value = self._get(name, _MISSING)
+    def boolean(self, name: str, *, default: Any = _MISSING) -> bool:
+        value = self._get(name, default)
         if not isinstance(value, bool):
             raise self._wrong(name, "true or false", value)
         return value

@@ -45,7 +45,9 @@ class SamplingSpec:
 class QualityView:
     """Patches at native resolution; `patches` None means the whole frame.
 
-    `temporal` "pair" stacks the luma of two successive frames as two channels.
+    `temporal` "pair" stacks the luma of two successive frames as two channels. `adaptive` takes
+    `patches` as the largest grid: a picture gets no more than cover it. `features` "graph" runs
+    quality.onnx, "scene_statistics" the op of that name, which needs no weights.
     """
 
     patches: tuple[int, int] | None
@@ -55,6 +57,8 @@ class QualityView:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     temporal: str | None
+    adaptive: bool = False
+    features: str = "graph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +229,8 @@ def _quality(f: Fields) -> QualityView:
         mean=f.numbers("mean", channels),
         std=f.numbers("std", channels, positive=True),
         temporal=f.optional_choice("temporal", ("pair",)),
+        adaptive=f.boolean("adaptive", default=False),
+        features=f.choice("features", ("graph", "scene_statistics"), default="graph"),
     )
     f.done()
     if (view.patches is None) != (view.size is None):

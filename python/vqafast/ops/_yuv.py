@@ -1,4 +1,4 @@
-"""What frame_ingest and fragment_sample share: the frame they read, their common arguments, their slow definition."""
+"""What frame_ingest and fragment_sample share: the frame, common arguments, the slow definition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# Weights of red and blue in luma, in the order of YuvMatrix in frame_ingest.h (ITU-R BT.601, BT.709, BT.2020).
+# Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020), in the order of YuvMatrix in
+# frame_ingest.h.
 LUMINANCE = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
 _MATRIX_INDEX = {name: index for index, name in enumerate(LUMINANCE)}
 _CHANNELS = {"rgb": 3, "luma": 1}
@@ -95,7 +96,7 @@ def _one_of(op: str, name: str, value: Any, choices: dict[str, Any]) -> Any:
 
 
 def frame_arguments(op: str, frame: FrameLike) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The planes and the format tuple of `_core`, checked as far as the C++ cannot."""
+    """Give the planes and the format tuple of `_core`, checked as far as the C++ cannot."""
     planes, layout, color = tuple(frame.planes), frame.layout, frame.color
     if planes:
         shape = tuple(getattr(planes[0], "shape", ()))
@@ -127,9 +128,9 @@ def _per_channel(op: str, name: str, value: Normaliser, channels: int) -> tuple[
 
 
 def output_arguments(
-    op: str, output: str, mean: Normaliser, std: Normaliser, dtype: str, layout: str
+    op: str, *, output: str, mean: Normaliser, std: Normaliser, dtype: str, layout: str
 ) -> tuple[tuple[float, ...], tuple[float, ...], int, bool, bool]:
-    """Mean, std, number of channels, whether half, whether channels come last."""
+    """Give mean, std, number of channels, whether half, whether channels come last."""
     channels = _one_of(op, "output", output, _CHANNELS)
     return (
         _per_channel(op, "mean", mean, channels),
@@ -153,8 +154,8 @@ def int32_array(op: str, name: str, value: Any) -> Array:
     return result
 
 
-def resampling_matrix(begin: int, extent: int, count: int, limit: int, shift: int, sited: bool) -> Array:
-    """Weights ``(count, limit)`` of one axis: `count` outputs over luma samples ``begin .. begin + extent``."""
+def resampling_matrix(begin: int, extent: int, count: int, limit: int, *, shift: int, sited: bool) -> Array:
+    """Weights ``(count, limit)`` of one axis: `count` outputs over `extent` luma samples from `begin` on."""
     luma = begin + (np.arange(count) + 0.5) * (extent / count)
     center = ((luma - 0.5) / 2**shift + 0.5) if sited else luma / 2**shift
     filter_scale = max(1.0, extent / count / 2**shift)
@@ -175,7 +176,11 @@ def _coded_crop(frame: FrameLike, crop: Sequence[int]) -> tuple[int, int, int, i
 
 
 def reference_picture(
-    frame: FrameLike, crop: Sequence[int], size: tuple[int, int], channels: int, dtype: npt.DTypeLike = np.float64
+    frame: FrameLike,
+    crop: Sequence[int],
+    size: tuple[int, int],
+    channels: int,
+    dtype: npt.DTypeLike = np.float64,
 ) -> Array:
     """One crop as ``(channels, height, width)`` in 0..1, before normalisation; arithmetic in `dtype`."""
     layout = frame.layout
@@ -185,8 +190,8 @@ def reference_picture(
 
     def resample(plane: Any, shift_x: int, shift_y: int) -> Array:
         samples = np.asarray(plane).astype(dtype) / np.asarray(unit, dtype)
-        across = resampling_matrix(x, w, width, samples.shape[1], shift_x, sited=True).astype(dtype)
-        down = resampling_matrix(y, h, height, samples.shape[0], shift_y, sited=False).astype(dtype)
+        across = resampling_matrix(x, w, width, samples.shape[1], shift=shift_x, sited=True).astype(dtype)
+        down = resampling_matrix(y, h, height, samples.shape[0], shift=shift_y, sited=False).astype(dtype)
         return np.asarray(down @ samples @ across.T)
 
     peak, step = 2.0**layout.bit_depth - 1, 2.0 ** (layout.bit_depth - 8)
@@ -215,4 +220,5 @@ def reference_picture(
 def normalised(picture: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
     """``(picture - mean) / std`` per channel of ``(..., channels, height, width)``."""
     shape = (-1, 1, 1)
-    return (picture - np.reshape(mean, shape).astype(picture.dtype)) / np.reshape(std, shape).astype(picture.dtype)
+    centred = picture - np.reshape(mean, shape).astype(picture.dtype)
+    return np.asarray(centred / np.reshape(std, shape).astype(picture.dtype))

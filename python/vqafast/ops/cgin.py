@@ -36,8 +36,8 @@ def _cgin(
         f(X, Y) = \gamma_s(Y) X_n + \theta_s(Y) + \gamma_1 X_n, \quad
         \mathrm{CGIN}(X, Y) = f(X, Y) \oplus f(Y, X)
 
-    (A2INet, eqs. 3 and 4, :math:`\gamma_1 = 1`). Mode "fgin" has :math:`\gamma_1 = 0` (eq. 2); mode "adain" is
-    :math:`\sigma(Y) X_n + \mu(Y)` (eq. 1). Both directions, with statistics, are done in one pass.
+    (A2INet, eqs. 3 and 4, :math:`\gamma_1 = 1`). Mode "fgin" has :math:`\gamma_1 = 0` (eq. 2); mode "adain"
+    is :math:`\sigma(Y) X_n + \mu(Y)` (eq. 1). Both directions, with statistics, are done in one pass.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ def _cgin(
     gamma_y, theta_y : array (B, T, D) of float32, or None in mode "adain"
         Scale and shift of ``y``: the outputs of the layers applied to ``x``.
     lengths : array (B,) of integers, optional
-        Number of valid time steps of each sample, in 1..T; all T when omitted. The rest never enters the statistics.
+        Number of valid time steps of each sample, in 1..T; all T when omitted. The rest never enters the
+        statistics.
     mode : "cgin", "fgin" or "adain"
         Which of eqs. 3, 2 and 1.
     eps : float

@@ -37,10 +37,10 @@ def _fragment_sample(
 ) -> npt.NDArray[Any]:
     r"""One patch of native pixels from each cell of a grid, tiled into one normalised picture.
 
-    Tile (i, j) of the result is the `patch` by `patch` picture at ``positions[i, j]``, as `frame_ingest` gives it at
-    scale 1: luma is copied, chroma is interpolated bilinearly from the frame (sited left in columns, centred in
-    rows), then converted, clipped to 0..1 and normalised. Only the pixels of the patches are read. (Grid mini-patch
-    sampling, FAST-VQA, section 3.1.)
+    Tile (i, j) of the result is the `patch` by `patch` picture at ``positions[i, j]``, as `frame_ingest`
+    gives it at scale 1: luma is copied, chroma is interpolated bilinearly from the frame (sited left in
+    columns, centred in rows), then converted, clipped to 0..1 and normalised. Only the pixels of the
+    patches are read. (Grid mini-patch sampling, FAST-VQA, section 3.1.)
 
     Parameters
     ----------
@@ -63,12 +63,15 @@ def _fragment_sample(
     Raises
     ------
     ValueError
-        If a shape, dtype or value is not as described, planes do not fit the layout, or a patch leaves the frame.
+        If a shape, dtype or value is not as described, planes do not fit the layout, or a patch leaves the
+        frame.
     NotImplementedError
         If the planes are on a device this build has no kernel for.
     """
     planes, pixel_format = frame_arguments(_OP, frame)
-    mean, std, channels, half, nhwc = output_arguments(_OP, output, mean, std, dtype, layout)
+    mean, std, channels, half, nhwc = output_arguments(
+        _OP, output=output, mean=mean, std=std, dtype=dtype, layout=layout
+    )
     positions = int32_array(_OP, "positions", positions)
     result: npt.NDArray[Any] = _core.fragment_sample(
         planes, pixel_format, positions, patch, mean, std, channels, half, nhwc, threads, out
@@ -88,7 +91,9 @@ def reference(
     dtype: npt.DTypeLike = np.float64,
 ) -> npt.NDArray[Any]:
     """`fragment_sample` by converting the whole frame and cutting patches out of it."""
-    mean, std, channels, _, nhwc = output_arguments(_OP, output, mean, std, "float32", layout)
+    mean, std, channels, _, nhwc = output_arguments(
+        _OP, output=output, mean=mean, std=std, dtype="float32", layout=layout
+    )
     height, width = (frame.height, frame.width)[:: 1 if frame.rotation % 180 == 0 else -1]
     whole = reference_picture(frame, (0, 0, width, height), (height, width), channels, dtype)
     rows = [

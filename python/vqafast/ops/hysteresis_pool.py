@@ -22,8 +22,8 @@ def _hysteresis_pool(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     r"""Pool frame scores into one score per video that remembers its worst moments.
 
-    For each frame, the memory term is the worst of the ``beta`` scores before it; the current term is the mean of
-    the scores from it to ``beta`` frames later, weighted towards the low ones:
+    For each frame, the memory term is the worst of the ``beta`` scores before it; the current term is the
+    mean of the scores from it to ``beta`` frames later, weighted towards the low ones:
 
     .. math::
         m_1 = q_1, \quad m_t = \min_{\max(1, t-\beta) \le k < t} q_k, \quad

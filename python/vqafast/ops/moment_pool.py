@@ -24,8 +24,8 @@ def _moment_pool(
         \mu_c = \frac{1}{HW} \sum_{hw} x_{chw}, \quad
         \sigma_c = \sqrt{\frac{1}{HW} \sum_{hw} (x_{chw} - \mu_c)^2}
 
-    the global average and global standard deviation pooling of A2INet (section 3.1). The map is read once, and
-    deviations are taken from the means of small blocks, so an offset far larger than the deviation costs no precision.
+    the global average and global standard deviation pooling of A2INet (section 3.1). The map is read once and
+    deviations are taken from the means of small blocks, so a large offset costs no precision.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which source reads a path, standard input or a file object."""
+"""Which source reads a path, standard input or a file object, and how it is called off."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from vqafast import video
 from vqafast.errors import InvalidArgument
-from vqafast.scoring._pipe import CancellableReader, cancellable
-from vqafast.video.open import open_regular
+from vqafast.scoring._pipe import cancellable
+from vqafast.video.open import peek
 from vqafast.video.pyav import PyAVSource
 from vqafast.video.sniff import Y4M_MAGIC
 from vqafast.video.y4m import Y4MSource
@@ -39,41 +40,30 @@ def open_source(path: str | os.PathLike[str] | BinaryIO, threads: int) -> Iterat
     Parameters
     ----------
     path : path or binary file object
-        "-" is y4m on standard input. A file object stays open; one that cannot seek is read as
-        y4m, one that can by what its first bytes say.
+        "-" is standard input. A file object stays open. YUV4MPEG2 from a pipe is read as it comes,
+        anything else that cannot seek is copied to a temporary file first.
     """
     with contextlib.ExitStack() as stack:
-        if isinstance(path, (str, os.PathLike)):
-            if os.fspath(path) == "-":
-                yield _standard_input(stack)
-                return
-            name = os.fspath(path)
-            file = stack.enter_context(open_regular(path))
-        elif hasattr(path, "read"):
-            name, file = str(getattr(path, "name", "<file object>")), path
+        if isinstance(path, (str, os.PathLike)) and os.fspath(path) == "-":
+            yield _standard_input(stack, threads)
+        elif isinstance(path, (str, os.PathLike)) or hasattr(path, "read"):
+            source: FrameSource = video.open_source(path, threads)
+            stack.callback(source.close)
+            yield Opened(source)
         else:
             raise InvalidArgument(f"path: must be a path or a binary file object, got {type(path).__name__}")
-        if not file.seekable() or _is_y4m(file):
-            source: FrameSource = Y4MSource(file, name)
-        elif file is path:
-            source = PyAVSource(file, threads)
-        else:
-            source = PyAVSource(path, threads)
-        yield Opened(stack.enter_context(source))
 
 
-def _standard_input(stack: contextlib.ExitStack) -> Opened:
-    stdin = sys.stdin.buffer
-    pipe: CancellableReader | None = cancellable(stdin)
-    if pipe is None:
-        return Opened(stack.enter_context(Y4MSource(stdin, "-")))
-    buffered = io.BufferedReader(pipe, _PIPE_BUFFER)
-    stack.callback(buffered.close)
-    return Opened(stack.enter_context(Y4MSource(cast("BinaryIO", buffered), "-")), pipe.cancel)
-
-
-def _is_y4m(file: BinaryIO) -> bool:
-    start = file.tell()
-    head = file.read(len(Y4M_MAGIC))
-    file.seek(start)
-    return head == Y4M_MAGIC
+def _standard_input(stack: contextlib.ExitStack, threads: int) -> Opened:
+    stdin: BinaryIO = sys.stdin.buffer
+    cancel = None
+    pipe = cancellable(stdin)
+    if pipe is not None:
+        stdin = cast("BinaryIO", io.BufferedReader(pipe, _PIPE_BUFFER))
+        stack.callback(stdin.close)
+        cancel = pipe.cancel
+    head, stdin = peek(stdin, len(Y4M_MAGIC))
+    source: FrameSource
+    source = Y4MSource(stdin, "-") if head == Y4M_MAGIC else PyAVSource(stdin, threads, path="-")
+    stack.callback(source.close)
+    return Opened(source, cancel)

@@ -29,7 +29,7 @@ def score(
     Parameters
     ----------
     path : path or binary file object
-        Video file; y4m from a file object that cannot seek.
+        See `Scorer.assess`.
     pooling : str
         See `vqafast.scoring.pooling`.
     **options

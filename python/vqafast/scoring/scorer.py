@@ -125,8 +125,9 @@ class Scorer:
         Parameters
         ----------
         path : path or binary file object
-            A file, "-" for y4m on standard input, or a file object opened for reading in binary
-            mode; one that cannot seek must hold y4m.
+            A file, "-" for standard input, or a file object opened for reading in binary mode.
+            YUV4MPEG2 from a pipe is read as it comes; anything else that cannot seek is copied to a
+            temporary file first.
         pooling : {"hysteresis", "mean", "min", "p5", "harmonic"}
             See `vqafast.scoring.pooling`; "hysteresis" is the model's own.
         window : float, optional

@@ -31,7 +31,7 @@ from vqafast.video.y4m import Y4MSource
 #: of several samples. Scoring samples more sparsely; see the model card.
 TRAINING_RATE = 6.0
 #: Part of a cached file's name: raise it when features or views change.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,9 @@ class NalReader:
                     # A sub-layer non-reference picture may serve higher sub-layers: only those
                     # of the highest are free.
                     disposable = layer >= self._sublayers
-                    return Coded(kind in (19, 20), disposable, parameters)
+                    # An IDR picture may also throw away pictures that were not shown yet.
+                    keeps_prior = len(unit) > 2 and not unit[2] & 0x40
+                    return Coded(kind in (19, 20) and keeps_prior, disposable, parameters)
                 if kind in (32, 33, 34):
                     self._note_vps(unit)
                     parameters += bytes(unit)

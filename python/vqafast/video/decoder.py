@@ -63,12 +63,18 @@ class Decoder:
         self.context.thread_type = ThreadType.AUTO
         self.context.options = {"max_pixels": str(MAX_PIXELS)}
         self._ahead: deque[VideoPacket] = deque()
+        self._early: list[VideoFrame] = []
+        # By identity: a packet stays alive while it is here.
+        self._sent: dict[int, VideoPacket] = {}
+        self._ended = self._wait_for_key = False
         self._demuxed = self._demux()
 
     def close(self) -> None:
         """Free the demuxer's generator before the container that it reads."""
         self._demuxed = iter(())
         self._ahead.clear()
+        self._early = []
+        self._sent.clear()
         self.opened.close()
 
     def _demux(self) -> Iterator[VideoPacket]:
@@ -87,6 +93,10 @@ class Decoder:
                 self._warn("container_damaged", f"the container is damaged: {error.strerror}")
                 if failures > _DEMUX_RETRIES:
                     return
+            except IndexError:
+                # PyAV at the end of the file, when streams have appeared that were not there at
+                # the start.
+                return
 
     def packets(self) -> Iterator[VideoPacket]:
         """Packets from the start, those of the probe included; a packet cut off by the end is not."""
@@ -105,50 +115,67 @@ class Decoder:
             last = packet
 
     def decode(self, packet: VideoPacket | None) -> list[VideoFrame]:
-        """Decode, stepping over packets that the decoder cannot read."""
+        """Decode, stepping over packets that the decoder cannot read.
+
+        Packets that the search for the first frame has sent already are not sent again; their
+        frames come with the first packet after them.
+        """
+        if packet is not None and self._sent.pop(id(packet), None) is not None:
+            return []
+        self._sent.clear()
+        early, self._early = self._early, []
+        return early + self._send(packet)
+
+    def _send(self, packet: VideoPacket | None) -> list[VideoFrame]:
+        if self._wait_for_key and packet is not None:
+            if not packet.is_keyframe:
+                self.errors += 1
+                return []
+            self._wait_for_key = False
+        if self._ended:
+            return []
         try:
             return self.context.decode(packet)
         except BlockingIOError:
-            # The decoder reported an error and kept a packet: empty it, then go on.
-            frames = self.drain()
-            return frames + self.decode(packet)
+            # The decoder reported an error and kept a packet. Empty it and start it again, at a
+            # key frame: FFmpeg 8.1's VP9 decoder crashes when another frame follows a flush that
+            # follows an error. For the same reason nothing else here ever flushes.
+            frames = self._send(None)
+            self.context.flush_buffers()
+            self._wait_for_key = True
+            return frames + self._send(packet)
         except FFmpegError:
             self.errors += 1
             return []
 
-    def drain(self) -> list[VideoFrame]:
-        """Take every frame out of the decoder, and make it ready for a packet that resets it."""
-        frames = self.decode(None)
-        self.context.flush_buffers()
-        return frames
-
     def first_frame(self) -> VideoFrame:
-        """Decode the first frame, which knows more than the headers; `packets` starts over."""
+        """Decode up to the first frame, which knows more than the headers.
+
+        Nothing is lost: `packets` still starts at the first packet, and `decode` goes on from here.
+        """
         path = self.opened.path
         seen = held = 0
-        frames: list[VideoFrame] = []
         try:
             for packet in self._demuxed:
                 seen += 1
                 held += packet.size
                 self._ahead.append(packet)
+                self._sent[id(packet)] = packet
                 while len(self._ahead) > _PROBE_PACKETS or held > _PROBE_BYTES:
-                    held -= self._ahead.popleft().size
+                    given_up = self._ahead.popleft()
+                    del self._sent[id(given_up)]
+                    held -= given_up.size
                     self.unread += 1
-                frames = self.decode(packet)
-                if seen == 1 and not frames:
-                    # A key frame alone comes out at once; the delay of frame threads is skipped.
-                    frames = self.drain()
-                if frames:
-                    break
-            else:
-                frames = self.decode(None)
-            self.context.flush_buffers()
+                self._early = self._send(packet)
+                if self._early:
+                    return self._early[0]
         except FFmpegError as error:
             raise UnsupportedCodec(f"{path}: the decoder failed: {error}", path=path) from error
-        self.errors = 0
-        if frames:
-            return frames[0]
+        # The end of the file came first: the decoder is empty after this, and holds all frames.
+        self._early = self._send(None)
+        self._ended = True
+        if self._early:
+            return self._early[0]
         raise self.nothing(seen)
 
     def nothing(self, packets: int) -> NoFrames | CorruptVideo:
@@ -164,7 +191,7 @@ class Decoder:
     def count_frames(self) -> int:
         """Count shown packets in a pass over the container, then start over."""
         shown = sum(not packet.is_discard for packet in self.packets())
-        self.unread = 0
+        self.unread = self.errors = 0
         self._demuxed = iter(())
         self.opened.reopen()
         self._begin()

@@ -98,7 +98,8 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         _refuse_special(os.stat(name).st_mode, name)
         # A FIFO put in place after the check must not block the open.
-        descriptor = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(name, flags)
     except VqafastError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -204,10 +205,15 @@ def open_video(file: BinaryIO, path: str, *, owns_file: bool) -> Opened:
         One of the typed errors for files that cannot be scored.
     """
     try:
-        sniff.refuse(read_head(file, path), path)
+        head = read_head(file, path)
+        sniff.refuse(head, path)
         container = _open_container(file, path)
         try:
             stream, remarks = _choose_stream(container, path)
+        except (NotAVideo, NoVideoStream, UnsupportedCodec) as error:
+            container.close()
+            # A moov that is cut off may still show streams, without their descriptions.
+            raise sniff.explain_boxes(head, file, path) or error from error
         except BaseException:
             container.close()
             raise

@@ -75,7 +75,7 @@ class PyAVSource:
             owned = owns_file or spooled
         self.warnings: list[Warning_] = []
         self.counts = Counts()
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or _usable_cpus()
         self._selective = selective
         self._used = self._closed = False
         opened = open_video(file, path, owns_file=owned)
@@ -169,6 +169,12 @@ class PyAVSource:
         finally:
             run.count()
         run.conclude()
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _codec_tag(stream: VideoStream) -> str:

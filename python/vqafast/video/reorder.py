@@ -53,11 +53,10 @@ class Unit(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[T]):
-    """Send `item` to the decoder. `drain` first when packets before it were left out."""
+    """Send `item` to the decoder, which leaves it out when `nonref` and nothing refers to it."""
 
     item: T
     nonref: bool
-    drain: bool
 
 
 class Planner(Generic[T]):
@@ -99,10 +98,11 @@ class Planner(Generic[T]):
         self._serial = 0
         self._first_raw: int | None = None
         self._last_raw: int | None = None
-        self._drain = False
 
     def push(self, unit: Unit[T]) -> Iterator[Step[T]]:
         """Take the next unit in decode order; return the steps that are certain now."""
+        if self._first_raw is None:
+            self._first_raw = unit.raw
         if self.ordered and not unit.hidden:
             self._place(unit)
         self._pending.append(unit)
@@ -118,8 +118,6 @@ class Planner(Generic[T]):
         raw = unit.raw
         if raw is not None and unit.coded.reset:
             self._settle(raw)
-        if self._first_raw is None:
-            self._first_raw = raw
         # Pictures before the first key frame are decoded by some decoders and not by others.
         if (
             raw is None
@@ -165,12 +163,11 @@ class Planner(Generic[T]):
                 yield self._send()
             elif not self._pending[self._scanned].known:
                 return
-            elif self._pending[self._scanned].needed:
+            elif self._scanned and self._pending[self._scanned].coded.reset:
+                self._leave_out(self._scanned)
+            else:
                 for _ in range(self._scanned + 1):
                     yield self._send()
-            else:
-                self._leave_out(self._scanned)
-                self._drain = True
 
     def _send(self) -> Step[T]:
         unit = self._pending.popleft()
@@ -183,8 +180,7 @@ class Planner(Generic[T]):
             and not (unit.entry is not None and unit.entry.wanted)
             and unit.coded.disposable
         )
-        drain, self._drain = self._drain, False
-        return Step(unit.item, nonref, drain)
+        return Step(unit.item, nonref)
 
     def _leave_out(self, count: int) -> None:
         for _ in range(count):

@@ -114,8 +114,6 @@ class Run:
         yield from self._assembler.finish()
 
     def _send(self, step: Step[VideoPacket]) -> Iterator[Sampled]:
-        if step.drain:
-            yield from self._take(self._decoder.drain())
         self._decoder.context.skip_frame = "NONREF" if step.nonref else "DEFAULT"
         yield from self._take(self._decoder.decode(step.item))
 

@@ -68,14 +68,8 @@ def refuse(head: bytes, path: str) -> None:
 
 def explain_failure(head: bytes, file: BinaryIO, path: str) -> VqafastError:
     """Name the error for a file that no demuxer accepted."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"styp"):
-        if not _has_moov(file):
-            return TruncatedVideo(
-                f"{path}: an mp4 or mov file must hold a moov atom, got none in the whole file: "
-                "the recording or the copy was cut short",
-                path=path,
-            )
-        return TruncatedVideo(f"{path}: the mp4 or mov headers must be complete", path=path)
+    if (error := explain_boxes(head, file, path)) is not None:
+        return error
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return TruncatedVideo(f"{path}: the Matroska or WebM headers must be complete", path=path)
     if not head.strip(b"\0"):
@@ -88,20 +82,39 @@ def explain_failure(head: bytes, file: BinaryIO, path: str) -> VqafastError:
     return NotAVideo(f"{path}: input must be a video file, got {kind}", path=path)
 
 
-def _has_moov(file: BinaryIO) -> bool:
-    """Walk the top-level boxes, by seeking only."""
+def explain_boxes(head: bytes, file: BinaryIO, path: str) -> TruncatedVideo | None:
+    """Name what the boxes of an mp4 or mov file lack; None for other files and for whole ones."""
+    if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"styp"):
+        return None
+    whole = _moov_is_whole(file)
+    if whole is None:
+        return TruncatedVideo(
+            f"{path}: an mp4 or mov file must hold a moov atom, got none in the whole file: "
+            "the recording or the copy was cut short",
+            path=path,
+        )
+    if whole:
+        return None
+    return TruncatedVideo(
+        f"{path}: the moov atom of an mp4 or mov file must be whole, got a file that ends inside it",
+        path=path,
+    )
+
+
+def _moov_is_whole(file: BinaryIO) -> bool | None:
+    """Walk the top-level boxes, by seeking only; None when there is no moov."""
     position, end = 0, file.seek(0, 2)
     for _ in range(10_000):
         if position + 8 > end:
-            return False
+            return None
         file.seek(position)
         header = file.read(16)
         size = int.from_bytes(header[:4], "big")
-        if header[4:8] == b"moov":
-            return True
         if size == 1 and len(header) == 16:
             size = int.from_bytes(header[8:], "big")
+        if header[4:8] == b"moov":
+            return size == 0 or position + size <= end
         if size < 8:
-            return False
+            return None
         position += size
-    return False
+    return None

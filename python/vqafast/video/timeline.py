@@ -63,6 +63,8 @@ class Clock:
         return time
 
     def _note_interval(self, interval: float) -> None:
+        if self.step <= 0:  # pushed frames have no nominal interval
+            return
         if abs(interval - self.step) <= 1.01 * self.tick:
             self._regular += 1
         elif interval > 2.5 * self.step:

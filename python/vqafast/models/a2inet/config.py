@@ -76,6 +76,9 @@ class HeadConfig:
     mlp_dim: int | None = None
     # Features standardised with constants of the training set; not in the paper, for small models.
     standardise: bool = False
+    # asinh(feature / scale) before that, for features that spread over orders of magnitude; the
+    # scales are constants of the training set too. Not in the paper either.
+    compress: bool = False
 
     def __post_init__(self) -> None:
         for name in ("quality_dim", "semantic_dim", "dim", "reduced_dim", "gru_dim", "beta",

@@ -65,7 +65,7 @@ def export_model(
     directory: str | PathLike[str],
     description: Description,
     *,
-    quality: nn.Module,
+    quality: nn.Module | None,
     semantic: nn.Module,
     head: A2INetHead,
     sizes: tuple[tuple[int, int], tuple[int, int]] = ((96, 128), (64, 96)),
@@ -78,7 +78,8 @@ def export_model(
         Made if it is missing; files of the same names are replaced.
     quality, semantic : torch.nn.Module
         Map ``(N, C, H, W)`` to a tuple of stage maps ``(N, C_i, H_i, W_i)``. They, and `head`, are
-        switched to evaluation mode.
+        switched to evaluation mode. `quality` is None when the description's quality features
+        come from an op.
     sizes : pair of (height, width)
         Of the frames used for tracing and for the check, for the quality and the semantic branch.
 
@@ -104,7 +105,14 @@ def export_model(
         ("semantic", semantic, s_channels, sizes[1], head.config.semantic_dim,
          description.semantic.temporal == "window"),
     )  # fmt: skip
+    if (quality is None) != (description.quality.features != "graph"):
+        raise InvalidArgument(
+            "export: quality must be a module exactly when the quality features are a graph, "
+            f"got {type(quality).__name__} and {description.quality.features!r}"
+        )
     for name, net, channels, size, dim, clip in backbones:
+        if net is None:
+            continue
         graphs[name], parity[name] = _backbone(name, net, channels=channels, size=size, dim=dim, clip=clip)
     if head.config.interaction == "cagi":
         graphs["align"], parity["align"] = _align(head)

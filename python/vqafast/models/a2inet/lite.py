@@ -1,9 +1,9 @@
 """``a2inet-lite``: the network of the papers on compact backbones, sized for the CPU budget.
 
-Differences from the paper's PR(S+S), each a number below: six quality patches of 256 instead of four of 768
-on pairs of frames, a semantic view of 144 instead of 540, D = 48 instead of 1024, and sampling
-at a fixed rate in time with a head that sees fixed windows, so that a stream, a file and any
-segmentation give the same frame scores.
+Differences from the paper's PR(S+S), each a number below: at most fifteen quality patches of 256
+instead of four of 768, on pairs of frames; a semantic view of 144 instead of 540; D = 48 instead
+of 1024; and sampling at a fixed rate in time with a head that sees fixed windows, so that a
+stream, a file and any segmentation give the same frame scores.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ SEMANTIC_DIM = 368
 
 SAMPLING = SamplingSpec(kind="time_grid", rate=Fraction(2), burst=2, window=8)
 QUALITY_VIEW = QualityView(
-    patches=(3, 2), size=256, align=16, output="luma", mean=(0.0,), std=(1.0,), temporal="pair"
-)
+    patches=(5, 3), size=256, align=16, output="luma", mean=(0.0,), std=(1.0,), temporal="pair",
+    adaptive=True, features="scene_statistics",
+)  # fmt: skip
 SEMANTIC_VIEW = SemanticView(short_side=144, output="rgb", mean=(0.0,) * 3, std=(1.0,) * 3, temporal=None)
 
 #: Raw scores are trained on a five-point scale, where the softmin of hysteresis pooling is mild.

@@ -185,27 +185,47 @@ class Temporal(nn.Module):
 class A2INetHead(nn.Module):
     """Features to frame scores and the video score.
 
-    The buffers ``quality_mean`` ... ``semantic_std`` exist with ``config.standardise`` only.
+    The buffers ``quality_mean``, ``quality_std``, ``semantic_mean``, ``semantic_std`` exist with
+    ``config.standardise`` only, ``quality_scale`` and ``semantic_scale`` with ``config.compress``.
     """
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        if config.standardise:
-            for name, dim in (("quality", config.quality_dim), ("semantic", config.semantic_dim)):
+        for name, dim in (("quality", config.quality_dim), ("semantic", config.semantic_dim)):
+            if config.compress:
+                self.register_buffer(f"{name}_scale", torch.ones(dim))
+            if config.standardise:
                 self.register_buffer(f"{name}_mean", torch.zeros(dim))
                 self.register_buffer(f"{name}_std", torch.ones(dim))
         self.align = Align(config) if config.interaction == "cagi" else None
         self.temporal = Temporal(config)
 
+    def fit_constants(self, quality: Tensor, semantic: Tensor) -> None:
+        """Set the constants of `standardise` from the training set's features ``(n, C)``.
+
+        A compression scale is the 5th percentile of the magnitude: below it asinh is linear.
+        """
+        for name, features in (("quality", quality), ("semantic", semantic)):
+            x = features
+            if self.config.compress:
+                scale = torch.quantile(x.abs(), 0.05, dim=0)
+                self.get_buffer(f"{name}_scale").copy_(scale + 1e-4)
+                x = torch.asinh(x / self.get_buffer(f"{name}_scale"))
+            if self.config.standardise:
+                self.get_buffer(f"{name}_mean").copy_(x.mean(dim=0))
+                self.get_buffer(f"{name}_std").copy_(x.std(dim=0) + 1e-3)
+
     def standardise(self, quality: Tensor, semantic: Tensor) -> tuple[Tensor, Tensor]:
-        """Subtract and divide by the training set's constants, if the config says so."""
-        if not self.config.standardise:
-            return quality, semantic
-        return (
-            (quality - self.get_buffer("quality_mean")) / self.get_buffer("quality_std"),
-            (semantic - self.get_buffer("semantic_mean")) / self.get_buffer("semantic_std"),
-        )
+        """Compress and standardise with the training set's constants, as far as the config says so."""
+        return self._standardised("quality", quality), self._standardised("semantic", semantic)
+
+    def _standardised(self, name: str, x: Tensor) -> Tensor:
+        if self.config.compress:
+            x = torch.asinh(x / self.get_buffer(f"{name}_scale"))
+        if self.config.standardise:
+            x = (x - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_std")
+        return x
 
     def frame_scores(self, quality: Tensor, semantic: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frame scores ``(B, T)`` of one window each."""

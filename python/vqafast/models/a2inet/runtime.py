@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vqafast.engines import Engine, create_engine
 from vqafast.errors import InvalidArgument, ModelError, Unsupported
-from vqafast.ops import cgin, hysteresis_pool, moment_pool
+from vqafast.ops import cgin, hysteresis_pool, moment_pool, scene_statistics
 from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount
 
 from .views import quality_view, semantic_view
@@ -76,15 +76,16 @@ class A2INetRuntime:
             return create_engine(engine, path, threads=threads, precision=precision)
 
         suffix = ".int8" if precision == "int8" else ""
-        if suffix and f"quality{suffix}.onnx" not in spec.files:
+        if suffix and f"semantic{suffix}.onnx" not in spec.files:
             raise Unsupported(
                 f"model {spec.name} has no graphs calibrated for int8; use precision f32 or bf16"
             )
-        self._quality = compile_(f"quality{suffix}", precision)
+        graph = spec.quality.features == "graph"
+        self._quality = compile_(f"quality{suffix}", precision) if graph else None
         self._semantic = compile_(f"semantic{suffix}", precision)
         self._align = compile_("align", "f32") if spec.head.interaction == "cagi" else None
         self._temporal = compile_("temporal", "f32")
-        self.engine = self._quality.name
+        self.engine = self._semantic.name
 
     def selector(self) -> Selector:
         """Make the rule that chooses the samples this model scores."""
@@ -130,7 +131,7 @@ class A2INetRuntime:
             raise InvalidArgument("features: samples must not be empty")
         head = self.spec.head
         return (
-            self._branch(self._quality, [s["quality"] for s in samples], head.quality_dim, False),
+            self._quality_branch([s["quality"] for s in samples]),
             self._branch(
                 self._semantic, [s["semantic"] for s in samples], head.semantic_dim,
                 self.whole_windows,
@@ -184,6 +185,15 @@ class A2INetRuntime:
         c, scale = self.spec.calibration, self.spec.scale
         score = raw * c.scale + c.offset
         return min(max(score, scale.min), scale.max) if c.clip else score
+
+    def _quality_branch(self, views: list[Float32]) -> Float32:
+        dim = self.spec.head.quality_dim
+        if self._quality is not None:
+            return self._branch(self._quality, views, dim, False)
+        out = np.empty((len(views), dim), dtype=np.float32)
+        for row, patches in zip(out, views, strict=True):
+            row[:] = scene_statistics(patches, threads=self.threads).mean(axis=0, dtype=np.float64)
+        return out
 
     def _branch(self, engine: Engine, views: list[Float32], dim: int, in_order: bool) -> Float32:
         out = np.empty((len(views), dim), dtype=np.float32)

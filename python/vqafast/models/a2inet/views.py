@@ -58,6 +58,9 @@ def quality_view(
         crops = np.array([[0, 0, width, height]], dtype=np.int32)
     else:
         nx, ny = view.patches
+        if view.adaptive:
+            # no more patches than cover the picture: overlap costs time and says nothing new
+            nx, ny = min(nx, -(-width // view.size)), min(ny, -(-height // view.size))
         crops = patch_grid(width, height, nx, ny, view.size, view.align, draw, seed)
     if view.temporal is None:
         return _ingest(first, crops, view, threads)

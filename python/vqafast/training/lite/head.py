@@ -38,6 +38,9 @@ class Recipe:
     semantic_drop: float = 0.3
 
 
+#: Samples from which the standardising constants are taken.
+_CONSTANTS_FROM = 20_000
+
 Features = Sequence[NDArray[np.float32]]
 
 
@@ -49,7 +52,10 @@ def fit(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     head = A2INetHead(config or head_config())
-    head.fit_scales(np.concatenate(quality), np.concatenate(semantic))
+    rows = rng.permutation(sum(len(q) for q in quality))[:_CONSTANTS_FROM]  # torch.quantile's limit
+    head.fit_constants(
+        torch.from_numpy(np.concatenate(quality)[rows]), torch.from_numpy(np.concatenate(semantic)[rows])
+    )
     optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     batches = max(1, len(labels) // recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -61,7 +67,7 @@ def fit(
         for step in range(batches):
             chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
             q, s, frames, lengths = _batch(quality, semantic, frame_labels, chosen, rng)
-            q, s = _perturb(head, q, s, recipe)
+            q, s = _perturb(q, s, recipe)
             score, series = head(q, s, lengths)
             mask = torch.arange(q.shape[1])[None] < lengths[:, None]
             target = (frames * mask).sum(1) / lengths
@@ -101,12 +107,14 @@ def _batch(
     return padded(quality), padded(semantic), frames, lengths
 
 
-def _perturb(head: A2INetHead, q: Tensor, s: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Noise that is constant over a version's samples, like a content's own bias; see FitScales."""
+def _perturb(q: Tensor, s: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Gains that are constant over a version's samples, as a content's own bias is; dropped semantics.
+
+    A version whose semantic features are dropped gets those of a random other one.
+    """
     gain = torch.exp(recipe.quality_noise * torch.randn(q.shape[0], 1, q.shape[2]))
-    drop = (torch.rand(s.shape[0], 1, 1) > recipe.semantic_drop).float()
-    centre = head.get_buffer("semantic_mean")
-    return q * gain, centre + (s - centre) * drop
+    keep = torch.rand(s.shape[0], 1, 1) >= recipe.semantic_drop
+    return q * gain, torch.where(keep, s, s[torch.randperm(len(s))])
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ def publish(
         calibration=Calibration(scale=1.0 / RAW_PER_VMAF, offset=0.0, clip=True),
         trained_on=TRAINED_ON,
         licence="Apache-2.0",
-        source="python -m vqafast.training.lite",
+        source="vqafast train a2inet-lite",
         metadata=figures,
     )
     spec, parity = export_model(directory, description, quality=None, semantic=semantic, head=head)

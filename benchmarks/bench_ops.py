@@ -1,0 +1,139 @@
+"""Time every op against what people use instead of it, after checking that it is right.
+
+    python benchmarks/bench_ops.py [--op NAME ...] [--threads 1 2] [--runs 31] [--out benchmarks/results]
+
+Prints a Markdown table of interleaved runs (ours, theirs, ours, ...) in milliseconds: median of wall time,
+median of CPU time (of all threads together), best wall time. On a machine that does other things too, CPU
+time at one thread is the figure to compare: a long call is interrupted more than a short one, so wall time
+flatters the short one. GB/s counts the bytes of inputs that are read and of outputs, once each, by wall
+time. `frame_ingest` is compared with libswscale through PyAV, with the same number of threads on both
+sides:
+
+- sws: ``VideoReformatter.reformat(..., "rgb24", BILINEAR)``, which antialiases too when it shrinks; the
+  result is uint8 RGB.
+- sws accurate: the same with FULL_CHR_H_INT and ACCURATE_RND: chroma interpolated, as frame_ingest does.
+- sws + numpy: sws, to_ndarray, and a float32 NCHW normalisation in NumPy: what frame_ingest replaces.
+
+At scale 1 plain sws takes a special path that repeats chroma samples instead of interpolating them, and it
+is given a frame that has been cut to the crop beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks._machine import describe  # noqa: E402
+from benchmarks.op_cases import CASES, Case  # noqa: E402
+
+from vqafast import _core  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Timings = dict[str, list[tuple[float, float]]]
+
+
+def time_interleaved(variants: dict[str, Callable[[int], Any]], runs: int) -> Timings:
+    """Wall and CPU milliseconds of each run of each variant. A variant is given the run's number."""
+    for run in variants.values():
+        run(0)
+    timings: Timings = {name: [] for name in variants}
+    for i in range(runs):
+        for name, run in variants.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            run(i)
+            cpu_ms = (time.process_time() - cpu) * 1e3
+            timings[name].append(((time.perf_counter() - wall) * 1e3, cpu_ms))
+    return timings
+
+
+def measure(case: Case, threads: int, runs: int) -> dict[str, Any]:
+    timings = time_interleaved(case.variants(threads), runs)
+    wall = {name: statistics.median(w for w, _ in values) for name, values in timings.items()}
+    cpu = {name: statistics.median(c for _, c in values) for name, values in timings.items()}
+    return {
+        "op": case.op,
+        "case": case.name,
+        "threads": threads,
+        "bytes": case.bytes,
+        "gb_per_s": case.bytes / wall["ours"] / 1e6,
+        "wall_ms": wall,
+        "cpu_ms": cpu,
+        "best_wall_ms": {name: min(w for w, _ in values) for name, values in timings.items()},
+        "speedup_wall": {name: value / wall["ours"] for name, value in wall.items() if name != "ours"},
+        "speedup_cpu": {name: value / cpu["ours"] for name, value in cpu.items() if name != "ours"},
+    }
+
+
+def context(runs: int) -> dict[str, Any]:
+    import av
+
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **describe(),
+        "cpu_target": _core.cpu_target(),
+        "build": _core.build_info(),
+        "libswscale": ".".join(map(str, av.library_versions["libswscale"])),
+        "runs": runs,
+        "command": " ".join(["python", "benchmarks/bench_ops.py", *sys.argv[1:]]),
+    }
+
+
+def row(result: dict[str, Any]) -> str:
+    def times(name: str) -> str:
+        return " / ".join(f"{result[kind][name]:.3f}" for kind in ("wall_ms", "cpu_ms", "best_wall_ms"))
+
+    others = "<br>".join(
+        f"{name} {times(name)}: **{ratio:.2f}x** wall, **{result['speedup_cpu'][name]:.2f}x** CPU"
+        for name, ratio in result["speedup_wall"].items()
+    )
+    head = f"| {result['op']} | {result['case']} | {result['threads']} "
+    return f"{head}| {times('ours')} | {result['gb_per_s']:.1f} | {others} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--op", nargs="*", help="only these ops")
+    parser.add_argument("--case", help="only cases whose name contains this")
+    parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
+    parser.add_argument("--runs", type=int, default=31)
+    parser.add_argument("--out", type=Path, help="folder that receives a JSON file")
+    options = parser.parse_args()
+    about = context(options.runs)
+    print(
+        ", ".join(
+            f"{key} {about[key]}" for key in ("cpu", "cores", "cpu_target", "commit", "date", "load_before")
+        )
+    )
+    print("\n| op | case | threads | ours: wall / CPU / best wall, ms | GB/s | others; ratio to ours |")
+    print("|---|---|---|---|---|---|")
+    results = []
+    for case in CASES:
+        if (options.op and case.op not in options.op) or (options.case and options.case not in case.name):
+            continue
+        worst = case.verify()
+        if not worst <= case.tolerance:
+            sys.exit(f"{case.op}, {case.name}: error must be <= {case.tolerance}, got {worst:.3g}")
+        for threads in options.threads:
+            result = measure(case, threads, options.runs) | {"error": worst}
+            results.append(result)
+            print(row(result), flush=True)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        file = options.out / f"ops-{about['date'][:10]}-{about['commit']}.json"
+        file.write_text(json.dumps({"context": about, "results": results}, indent=1) + "\n")
+        print(f"\n{file}")
+
+
+if __name__ == "__main__":
+    main()
