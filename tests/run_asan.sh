@@ -14,18 +14,14 @@ cmake --build "$build" -j "${JOBS:-2}"
 rm -rf "$build/package" && mkdir -p "$build/package"
 cp -r python/vqafast "$build/package/vqafast"
 cp "$build"/_core*.so "$build/package/vqafast/"
-# Python itself leaks on purpose; torch is left out because it brings its own allocator and is not ours to check.
+# -S keeps the import hook of an editable install out; its other effect, no site-packages, is undone by PYTHONPATH.
+packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# Python itself leaks on purpose.
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
-export VQAFAST_SANITIZED_RUN=1
+export PYTHONPATH="$PWD/$build/package:$packages:$PWD" PYTHONSAFEPATH=1
 runtime="$("$cxx" -print-file-name=libasan.so):$("$cxx" -print-file-name=libubsan.so):$("$cxx" -print-file-name=libstdc++.so)"
-LD_PRELOAD="$runtime" PYTHONPATH="$build/package" "$python" -S - "$@" <<'PY'
-import os, site, sys
-# The editable install's import hook would win over PYTHONPATH: add site-packages without its .pth files.
-sys.path.extend(site.getsitepackages())
-sys.path.insert(0, os.getcwd())
-sys.path.insert(0, os.path.join(os.getcwd(), "build/asan/package"))
-import pytest
-from vqafast import _core
-assert _core.build_info()["sanitizers"], _core.__file__
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "not torch and not dlpack", *(sys.argv[1:] or ["tests/ops"])]))
-PY
+export LD_PRELOAD="$runtime"
+"$python" -S -c 'from vqafast import _core; assert _core.build_info()["sanitizers"], _core.__file__'
+# torch brings an allocator of its own, and a forked or started Python would need this same environment.
+[ $# -gt 0 ] || set -- tests/ops
+"$python" -S -m pytest -q -p no:cacheprovider -k "not torch and not dlpack" "$@"

@@ -26,8 +26,10 @@ void bind_cgin(py::module_& module) {
          const std::string& mode, double eps, int threads, const py::object& out_in) {
         const TensorArg x(kOp, "x", x_in), y(kOp, "y", y_in);
         cgin_check_x(x.view());
-        const auto gamma_x = optional_arg(kOp, "gamma_x", gamma_x_in), theta_x = optional_arg(kOp, "theta_x", theta_x_in);
-        const auto gamma_y = optional_arg(kOp, "gamma_y", gamma_y_in), theta_y = optional_arg(kOp, "theta_y", theta_y_in);
+        const auto gamma_x = optional_arg(kOp, "gamma_x", gamma_x_in),
+                   theta_x = optional_arg(kOp, "theta_x", theta_x_in);
+        const auto gamma_y = optional_arg(kOp, "gamma_y", gamma_y_in),
+                   theta_y = optional_arg(kOp, "theta_y", theta_y_in);
         const auto lengths = optional_arg(kOp, "lengths", lengths_in);
         const std::int64_t* shape = x.view().shape;
         const CginOptions options{mode_named(mode), eps};

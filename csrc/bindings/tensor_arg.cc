@@ -35,14 +35,13 @@ void check_rank(const char* op, const char* name, std::int64_t ndim) {
 void check_aligned(const char* op, const char* name, const TensorView& view) {
   const int size = item_size(view.dtype);
   bool aligned = reinterpret_cast<std::uintptr_t>(view.data) % size == 0;
-  for (int axis = 0; axis < view.ndim; ++axis) aligned = aligned && (view.shape[axis] <= 1 || view.stride[axis] % size == 0);
+  for (int axis = 0; axis < view.ndim; ++axis)
+    aligned = aligned && (view.shape[axis] <= 1 || view.stride[axis] % size == 0);
   check(op, aligned || element_count(view) == 0, concat(name, " must be aligned to its element size"),
         "an unaligned array");
 }
 
-std::string type_name(const py::object& object) {
-  return py::cast<std::string>(py::type::of(object).attr("__name__"));
-}
+std::string type_name(const py::object& object) { return py::cast<std::string>(py::type::of(object).attr("__name__")); }
 
 std::string last_line(const py::error_already_set& error) {
   const std::string text = error.what();
@@ -102,7 +101,7 @@ void TensorArg::from_dlpack(const char* op, const char* name) {
   const int code = tensor.dtype.code;
   const char kind = (code <= 2 && tensor.dtype.lanes == 1) ? kinds[code] : '?';
   const std::string text = py::hasattr(owner_, "dtype") ? py::cast<std::string>(py::str(owner_.attr("dtype")))
-                                                         : concat("DLPack type code ", code);
+                                                        : concat("DLPack type code ", code);
   view_.dtype = known_dtype(op, name, kind, tensor.dtype.bits, text);
   check_rank(op, name, tensor.ndim);
   view_.ndim = tensor.ndim;

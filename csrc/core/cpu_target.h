@@ -18,16 +18,24 @@ void set_cpu_target(const std::string& name);
 // Declares a kernel entry point once per instruction set: VQAFAST_DECLARE_KERNEL(void scale_cpu(const Args&));
 // VQAFAST_SELECT_KERNEL(scale_cpu) is the pointer to the version for this CPU.
 #ifdef VQAFAST_X86_LEVELS
-#define VQAFAST_DECLARE_KERNEL(...)        \
-  namespace isa_baseline { __VA_ARGS__; }  \
-  namespace isa_avx2 { __VA_ARGS__; }      \
-  namespace isa_avx512 { __VA_ARGS__; }
-#define VQAFAST_SELECT_KERNEL(fn)                              \
-  (::vqafast::cpu_target() == ::vqafast::CpuTarget::kAvx512    \
-       ? &isa_avx512::fn                                       \
-       : ::vqafast::cpu_target() == ::vqafast::CpuTarget::kAvx2 ? &isa_avx2::fn : &isa_baseline::fn)
+#define VQAFAST_DECLARE_KERNEL(...) \
+  namespace isa_baseline {          \
+  __VA_ARGS__;                      \
+  }                                 \
+  namespace isa_avx2 {              \
+  __VA_ARGS__;                      \
+  }                                 \
+  namespace isa_avx512 {            \
+  __VA_ARGS__;                      \
+  }
+#define VQAFAST_SELECT_KERNEL(fn)                                             \
+  (::vqafast::cpu_target() == ::vqafast::CpuTarget::kAvx512 ? &isa_avx512::fn \
+   : ::vqafast::cpu_target() == ::vqafast::CpuTarget::kAvx2 ? &isa_avx2::fn   \
+                                                            : &isa_baseline::fn)
 #else
 #define VQAFAST_DECLARE_KERNEL(...) \
-  namespace isa_baseline { __VA_ARGS__; }
+  namespace isa_baseline {          \
+  __VA_ARGS__;                      \
+  }
 #define VQAFAST_SELECT_KERNEL(fn) (&isa_baseline::fn)
 #endif

@@ -9,10 +9,10 @@
 namespace vqafast {
 namespace VQAFAST_ISA {
 
-constexpr int kRowBlock = 2048;               // values of a row block: 8 KiB
-constexpr int kColumnVectors = 4;             // vectors of a column group
+constexpr int kRowBlock = 2048;    // values of a row block: 8 KiB
+constexpr int kColumnVectors = 4;  // vectors of a column group
 constexpr int kColumns = kColumnVectors * kLanes;
-constexpr int kColumnBlock = 32;              // rows of a column block
+constexpr int kColumnBlock = 32;  // rows of a column block
 
 struct Moments {
   double count = 0, mean = 0, squares = 0;  // squares: sum of (x - mean)^2

@@ -37,12 +37,13 @@ struct Job {
 class Pool {
  public:
   void run(Job& job) {
+    const int helpers = job.helpers_wanted;  // workers change it once the job is listed
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      grow(job.helpers_wanted);
+      grow(helpers);
       jobs_.push_back(&job);
     }
-    for (int i = 0; i < job.helpers_wanted; ++i) work_.notify_one();
+    for (int i = 0; i < helpers; ++i) work_.notify_one();
     work_on(job);
     std::unique_lock<std::mutex> lock(mutex_);
     jobs_.remove(&job);

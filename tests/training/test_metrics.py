@@ -25,3 +25,8 @@ def test_shapes_are_checked():
         metrics.mae([1.0], [1.0])
     with pytest.raises(InvalidArgument, match="got"):
         metrics.plcc([1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def test_a_constant_side_has_no_correlation():
+    assert np.isnan(metrics.srcc([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
+    assert np.isnan(metrics.plcc([1.0, 2.0, 3.0], [4.0, 4.0, 4.0]))

@@ -58,5 +58,5 @@ def test_every_filter_chain_runs():
 
 
 def test_failure_names_the_command():
-    with pytest.raises(ffmpeg.FfmpegFailed, match="no_such_filter"):
+    with pytest.raises(ffmpeg.FfmpegError, match="no_such_filter"):
         ffmpeg.run(["-f", "lavfi", "-i", "testsrc", "-vf", "no_such_filter", "-f", "null", "-"])

@@ -255,7 +255,7 @@ def test_color(make_clip: Any, name: str, color: Any, size: Any, expected: Any) 
         ("libx265", "gbrp10le", "mp4", "yuv444p16le", ["pixel_format_converted"]),
     ],
 )
-def test_pixel_formats(  # noqa: PLR0917
+def test_pixel_formats(
     make_clip: Any, codec: str, pix_fmt: str, suffix: str, layout: str, warned: list[str]
 ) -> None:
     path = make_clip(f"{codec}_{pix_fmt}.{suffix}", Clip(codec, frames=3, pix_fmt=pix_fmt))

@@ -83,7 +83,7 @@ def test_splitmix64_is_the_published_generator() -> None:
     st.integers(32, 4096), st.integers(32, 4096), st.integers(1, 4), st.integers(1, 4),
     st.integers(16, 1024), st.sampled_from([1, 2, 16, 32]), st.integers(0, 3),
 )  # fmt: skip
-def test_patches_stay_inside(  # noqa: PLR0917
+def test_patches_stay_inside(
     width: int, height: int, nx: int, ny: int, size: int, align: int, draw: int
 ) -> None:
     patches = patch_grid(width, height, nx, ny, size, align, draw, seed=5)

@@ -47,8 +47,14 @@ void cgin(const Context& context, const TensorView& x, const TensorView& y, cons
   check(kOp, std::isfinite(options.eps) && options.eps > 0, "eps must be positive", options.eps);
   if (lengths) check_lengths(kOp, *lengths, x.shape[0], x.shape[1]);
   common_device(kOp,
-                {{"x", &x}, {"y", &y}, modulation[0], modulation[1], modulation[2], modulation[3],
-                 {"lengths", lengths}, {"out", &out}},
+                {{"x", &x},
+                 {"y", &y},
+                 modulation[0],
+                 modulation[1],
+                 modulation[2],
+                 modulation[3],
+                 {"lengths", lengths},
+                 {"out", &out}},
                 kOpHasCuda);
 
   CginArgs args{};

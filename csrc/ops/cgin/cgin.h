@@ -18,14 +18,14 @@ void cgin_check_x(const TensorView& x);
 
 // All (B, T, D) inputs are float32 with any strides.
 void cgin(const Context& context,
-          const TensorView& x,         // (B, T, D)
-          const TensorView& y,         // (B, T, D)
-          const TensorView* gamma_x,   // (B, T, D), made from y; null in adain
-          const TensorView* theta_x,   // (B, T, D), made from y; null in adain
-          const TensorView* gamma_y,   // (B, T, D), made from x; null in adain
-          const TensorView* theta_y,   // (B, T, D), made from x; null in adain
-          const TensorView* lengths,   // (B,) int64 in 1..T, or null: all T
+          const TensorView& x,        // (B, T, D)
+          const TensorView& y,        // (B, T, D)
+          const TensorView* gamma_x,  // (B, T, D), made from y; null in adain
+          const TensorView* theta_x,  // (B, T, D), made from y; null in adain
+          const TensorView* gamma_y,  // (B, T, D), made from x; null in adain
+          const TensorView* theta_y,  // (B, T, D), made from x; null in adain
+          const TensorView* lengths,  // (B,) int64 in 1..T, or null: all T
           const CginOptions& options,
-          const TensorView& out);      // (B, T, 2D) float32, contiguous; 0 where t >= length
+          const TensorView& out);  // (B, T, 2D) float32, contiguous; 0 where t >= length
 
 }  // namespace vqafast

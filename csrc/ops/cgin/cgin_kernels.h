@@ -9,7 +9,7 @@
 namespace vqafast {
 
 struct CginTensor {
-  const char* data;                          // null: not given
+  const char* data;                           // null: not given
   std::int64_t stride_b, stride_t, stride_d;  // bytes
 };
 
@@ -22,9 +22,9 @@ struct CginArgs {
   CginBranch branch[2];  // x guided by y, y guided by x
   const char* lengths;   // (B,) int64, or null
   std::int64_t lengths_stride;
-  float* out;            // (B, T, 2D)
+  float* out;  // (B, T, 2D)
   std::int64_t batch, time, width;
-  float gamma_1;         // eq. 3: 1 in cgin, 0 in fgin
+  float gamma_1;  // eq. 3: 1 in cgin, 0 in fgin
   bool adain;
   double eps;
 };

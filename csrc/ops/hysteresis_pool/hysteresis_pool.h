@@ -1,4 +1,5 @@
-// Temporal hysteresis pooling of frame scores (A2INet supplementary, eqs. 2-4). docs: python/vqafast/ops/hysteresis_pool.py
+// Temporal hysteresis pooling of frame scores (A2INet supplementary, eqs. 2-4).
+// docs: python/vqafast/ops/hysteresis_pool.py
 #pragma once
 
 #include "core/context.h"
@@ -12,11 +13,11 @@ struct HysteresisPoolOptions {
 };
 
 void hysteresis_pool(const Context& context,
-                     const TensorView& q,         // (B, T) float32
-                     const TensorView* lengths,   // (B,) int64 in 1..T, or null: all T
+                     const TensorView& q,        // (B, T) float32
+                     const TensorView* lengths,  // (B,) int64 in 1..T, or null: all T
                      const HysteresisPoolOptions& options,
-                     const TensorView& pooled,    // (B,) float32, contiguous
-                     const TensorView& series);   // (B, T) float32, contiguous; 0 where t >= length
+                     const TensorView& pooled,   // (B,) float32, contiguous
+                     const TensorView& series);  // (B, T) float32, contiguous; 0 where t >= length
 
 // q must pass this before outputs are made from its shape.
 void hysteresis_pool_check_q(const TensorView& q);

@@ -59,8 +59,7 @@ VQAFAST_KERNEL_INLINE float current_score(const char* row, std::int64_t stride, 
 // eq. 2.
 VQAFAST_KERNEL_INLINE float hysteresis_score(const char* row, std::int64_t stride, std::int64_t t, std::int64_t length,
                                              std::int64_t beta, float alpha) {
-  return alpha * memory_score(row, stride, t, beta) +
-         (1.0f - alpha) * current_score(row, stride, t, length, beta);
+  return alpha * memory_score(row, stride, t, beta) + (1.0f - alpha) * current_score(row, stride, t, length, beta);
 }
 
 }  // namespace VQAFAST_ISA

@@ -15,9 +15,9 @@ void moment_pool_check_x(const TensorView& x);
 std::int64_t moment_pool_workspace(const TensorView& x, MapLayout layout);
 
 void moment_pool(const Context& context,
-                 const TensorView& x,       // (N, C, H, W) or (N, H, W, C), float32 or float16, any strides
+                 const TensorView& x,  // (N, C, H, W) or (N, H, W, C), float32 or float16, any strides
                  MapLayout layout,
-                 const TensorView& out,     // (N, 2C) float32, contiguous: means, then standard deviations
-                 double* workspace);        // moment_pool_workspace() doubles
+                 const TensorView& out,  // (N, 2C) float32, contiguous: means, then standard deviations
+                 double* workspace);     // moment_pool_workspace() doubles
 
 }  // namespace vqafast

@@ -13,9 +13,9 @@ struct MomentPoolArgs {
   DType dtype;
   std::int64_t images, channels, height, width;
   std::int64_t stride_n, stride_c, stride_h, stride_w;  // bytes
-  std::int64_t chunks;   // parts a plane is cut into so that few channels still fill many threads
-  double* partial;       // (N, C, chunks, 2): mean and sum of squared deviations of each part
-  float* out;            // (N, 2C)
+  std::int64_t chunks;  // parts a plane is cut into so that few channels still fill many threads
+  double* partial;      // (N, C, chunks, 2): mean and sum of squared deviations of each part
+  float* out;           // (N, 2C)
 };
 
 // The part of `pixels` that chunk k of n covers starts here.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the hints
 from typing import Annotated
 
 import typer
 
-from vqafast.cli import _options as options
+from vqafast.cli import _options as options  # noqa: TC001 - typer reads the hints
 from vqafast.cli._report import reporting
 from vqafast.errors import EngineUnavailable, InvalidArgument
 

@@ -82,7 +82,8 @@ def _produce(
     clock: StageClock,
     channel: Channel[Item],
 ) -> None:
-    samples = source.frames(runtime.selector())
+    selector = runtime.selector()
+    samples = source.frames(selector)
     try:
         while True:
             since = time.perf_counter()
@@ -93,7 +94,8 @@ def _produce(
             views = tuple(runtime.ingest(sampled, draw) for draw in range(draws))
             clock.add("ingest", since)
             first = sampled.frames[0]
-            item = Item(sampled.k, first.index, first.pts, views)
+            complete = len(sampled.frames) >= selector.burst
+            item = Item(sampled.k, first.index, first.pts, views, complete)
             # Decoded planes must not outlive their ingest: waiting for room may take long.
             del sampled, first, views
             channel.put(item, item.nbytes)

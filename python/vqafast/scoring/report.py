@@ -28,8 +28,6 @@ from vqafast.scoring.pooling import Pooler
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from vqafast.models.registry import ModelSpec
     from vqafast.scoring.windows import Series, StageClock
     from vqafast.video.source import Counts as SourceCounts
@@ -145,7 +143,7 @@ def assemble(
         warnings=(
             *run.warnings,
             *(WarningNote(w.code, w.message) for w in origin.warnings),
-            *_notes(pts, window, len(segments)),
+            *_notes(series, window, len(segments)),
         ),
         timings=Timings(**clock.seconds, total=total),
     )
@@ -192,12 +190,15 @@ def video_of(info: VideoInfo) -> VideoSummary:
     )
 
 
-def _notes(pts: NDArray[np.float64], window: float | None, segments: int) -> list[WarningNote]:
-    notes = []
+def _notes(series: Series, window: float | None, segments: int) -> list[WarningNote]:
+    notes, pts = [], series.pts
+    if series.incomplete:
+        message = "the only sample lacks its second frame and was scored as if nothing moved"
+        notes.append(WarningNote("no_motion", message))
     if len(pts) == 1:
         notes.append(WarningNote("one_sample", "one frame was scored: changes over time are not judged"))
     if window is not None:
-        spanned = math.floor(float(pts[-1]) / window) + 1
+        spanned = math.floor(pts[-1] / window) + 1
         if segments < spanned:
             notes.append(
                 WarningNote(

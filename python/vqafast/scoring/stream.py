@@ -45,6 +45,7 @@ class ScoreStream:
     ) -> None:
         self._source = source
         self._runtime = runtime
+        self._burst = runtime.selector().burst
         self._scorer = scorer
         self._clock = clock
         self._run = run
@@ -150,7 +151,8 @@ class ScoreStream:
             views = tuple(self._runtime.ingest(sampled, draw) for draw in draws)
             self._clock.add("ingest", since)
             first = sampled.frames[0]
-            if self._scorer.accept(Item(sampled.k, first.index, first.pts, views)):
+            complete = len(sampled.frames) >= self._burst
+            if self._scorer.accept(Item(sampled.k, first.index, first.pts, views, complete)):
                 self._roll()
                 rolled = True
         return rolled

@@ -78,12 +78,16 @@ class StageClock:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One ingested sample: `views` has one entry per draw of patch positions."""
+    """One ingested sample: `views` has one entry per draw of patch positions.
+
+    `complete` is False when the end of the video cut its burst of frames short.
+    """
 
     k: int
     index: int
     pts: float
     views: tuple[Views, ...]
+    complete: bool = True
 
     @property
     def nbytes(self) -> int:
@@ -95,10 +99,12 @@ class Item:
 class Series:
     """Raw outputs of the frames scored so far.
 
-    ``raw[d][t]`` is frame t under draw d; ``window_starts`` has the t at which each window begins.
+    ``raw[d][t]`` is frame t under draw d; ``window_starts`` has the t at which each window begins;
+    `incomplete` is True when the only sample there was lacks frames of its burst.
     """
 
     draws: int
+    incomplete: bool = False
     index: list[int] = field(default_factory=list)
     pts: list[float] = field(default_factory=list)
     window_starts: list[int] = field(default_factory=list)
@@ -156,7 +162,15 @@ class WindowScorer:
         self.series = Series(draws)
 
     def accept(self, item: Item) -> bool:
-        """Take the next sample; True when it completed a window."""
+        """Take the next sample; True when it completed a window.
+
+        A last sample whose burst was cut short looks as if nothing moved, so it is left out, unless
+        it is all there is.
+        """
+        if not item.complete:
+            if self.series.pts or self._held or self._pending:
+                return False
+            self.series.incomplete = True
         slot = 0 if self._window is None else item.k // self._window
         closed = False
         if self._slot is not None and slot != self._slot:

@@ -13,11 +13,9 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vqafast.models.a2inet.lite import QUALITY_VIEW, SEMANTIC_VIEW
 from vqafast.models.a2inet.views import quality_view, semantic_view
@@ -26,6 +24,11 @@ from vqafast.training.synthesis import ffmpeg
 from vqafast.training.synthesis.__main__ import read_index
 from vqafast.video.sampling import TimeGrid
 from vqafast.video.y4m import Y4MSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 #: Samples per second while training: versions last about 1.4 s, and the head should see windows
 #: of several samples. Scoring samples more sparsely; see the model card.
@@ -55,7 +58,7 @@ def extract(file: Path, width: int, height: int) -> dict[str, NDArray[Any]]:
     command = [ffmpeg.executable(), "-v", "error", "-threads", "1", "-i", str(file), "-vf", chain]
     with subprocess.Popen([*command, "-f", "yuv4mpegpipe", "-"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        with Y4MSource(process.stdout) as source:
+        with Y4MSource(cast("BinaryIO", process.stdout)) as source:
             quality, views, indices = [], [], []
             for sampled in source.frames(TimeGrid(TRAINING_RATE, burst=2)):
                 if len(sampled.frames) < 2:
@@ -66,7 +69,7 @@ def extract(file: Path, width: int, height: int) -> dict[str, NDArray[Any]]:
                 views.append(np.clip(np.rint(view * 255), 0, 255).astype(np.uint8))
                 indices.append(sampled.frames[0].index)
     if process.returncode != 0:
-        raise ffmpeg.FfmpegFailed(f"features: ffmpeg exit {process.returncode} on {file}")
+        raise ffmpeg.FfmpegError(f"features: ffmpeg exit {process.returncode} on {file}")
     return {
         "quality": np.stack(quality).astype(np.float32),
         "views": np.stack(views),

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from vqafast.errors import InvalidArgument
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
 
 def srcc(predicted: ArrayLike, target: ArrayLike) -> float:
     """Spearman's rank-order correlation coefficient; NaN when either side is constant."""
-    return float(stats.spearmanr(_checked(predicted, target)[0], target).statistic)
+    p, t = _checked(predicted, target)
+    if np.ptp(p) == 0 or np.ptp(t) == 0:
+        return float("nan")
+    return float(stats.spearmanr(p, t).statistic)
 
 
 def plcc(predicted: ArrayLike, target: ArrayLike) -> float:
-    """Pearson's linear correlation coefficient, without a logistic fit."""
-    return float(stats.pearsonr(*_checked(predicted, target)).statistic)
+    """Pearson's linear correlation coefficient, without a logistic fit; NaN when a side is constant."""
+    p, t = _checked(predicted, target)
+    if np.ptp(p) == 0 or np.ptp(t) == 0:
+        return float("nan")
+    return float(stats.pearsonr(p, t).statistic)
 
 
 def mae(predicted: ArrayLike, target: ArrayLike) -> float:

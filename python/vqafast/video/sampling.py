@@ -196,7 +196,7 @@ def _check_grid(name: str, size: tuple[int, int], nx: int, ny: int, draw: int) -
         raise InvalidArgument(f"{name}: draw must be at least 0, got {draw}")
 
 
-def patch_grid(  # noqa: PLR0917
+def patch_grid(
     width: int,
     height: int,
     nx: int,
@@ -245,7 +245,7 @@ def patch_grid(  # noqa: PLR0917
     return np.array(rows, dtype=np.int32)
 
 
-def fragment_grid(  # noqa: PLR0917
+def fragment_grid(
     width: int, height: int, grid: int, patch: int, draw: int = 0, seed: int = 0
 ) -> NDArray[np.int32]:
     """Positions of FAST-VQA's mini-patches: one `patch` square per cell of a `grid` by `grid` grid.

@@ -67,7 +67,7 @@ def moment_pool(maps: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def cgin(  # noqa: PLR0917  the order of vqafast.ops.cgin
+def cgin(
     x: Tensor,
     y: Tensor,
     gamma_x: Tensor | None,

@@ -20,6 +20,11 @@ def _activation(name: str) -> nn.Module:
     return nn.ReLU() if name == "relu" else nn.Identity()
 
 
+def _asinh(x: Tensor) -> Tensor:
+    """Inverse hyperbolic sine in operators that every ONNX opset has."""
+    return torch.sign(x) * torch.log(x.abs() + torch.sqrt(x * x + 1.0))
+
+
 class Align(nn.Module):
     """FC layers before CGIN: both features to D, and the affine parameters from the other one."""
 
@@ -211,7 +216,7 @@ class A2INetHead(nn.Module):
             if self.config.compress:
                 scale = torch.quantile(x.abs(), 0.05, dim=0)
                 self.get_buffer(f"{name}_scale").copy_(scale + 1e-4)
-                x = torch.asinh(x / self.get_buffer(f"{name}_scale"))
+                x = _asinh(x / self.get_buffer(f"{name}_scale"))
             if self.config.standardise:
                 self.get_buffer(f"{name}_mean").copy_(x.mean(dim=0))
                 self.get_buffer(f"{name}_std").copy_(x.std(dim=0) + 1e-3)
@@ -222,7 +227,7 @@ class A2INetHead(nn.Module):
 
     def _standardised(self, name: str, x: Tensor) -> Tensor:
         if self.config.compress:
-            x = torch.asinh(x / self.get_buffer(f"{name}_scale"))
+            x = _asinh(x / self.get_buffer(f"{name}_scale"))
         if self.config.standardise:
             x = (x - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_std")
         return x

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import relu
 
 #: Channels of the four stages; each stage halves the picture once more.
 WIDTHS = (16, 24, 48, 96)
@@ -21,8 +23,8 @@ class _Block(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = relu(self.bn1(self.conv1(x)))
+        return relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 class CompactResNet(nn.Module):
@@ -35,11 +37,11 @@ class CompactResNet(nn.Module):
         self.stem = nn.Conv2d(3, 12, 3, stride=2, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(12)
         widths = (12, *WIDTHS)
-        self.blocks = nn.ModuleList(_Block(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(_Block(a, b) for a, b in pairwise(widths))
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Stage maps of `frames`; see the class for shapes."""
-        x = F.relu(self.bn(self.stem(frames * 4.0 - 2.0)))
+        x = relu(self.bn(self.stem(frames * 4.0 - 2.0)))
         stages = []
         for block in self.blocks:
             x = block(x)

@@ -15,7 +15,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import avg_pool2d, conv2d
 
 SCALES = 4
 SCALE_CHANNELS = 13
@@ -90,7 +90,7 @@ class FilterBank(nn.Module):
         x, d = now, change
         for scale in range(SCALES):
             if scale:
-                x, d = F.avg_pool2d(x, 2), F.avg_pool2d(d, 2)
+                x, d = avg_pool2d(x, 2), avg_pool2d(d, 2)
             stages.append(self._scale(x, d))
         return (*stages, self._dct_stage(now), self._grid_stage(now))
 
@@ -98,7 +98,7 @@ class FilterBank(nn.Module):
         channels = x.shape[1]
         rows = self.gauss.view(1, 1, TAPS, 1).expand(channels, 1, TAPS, 1)
         columns = self.gauss.view(1, 1, 1, TAPS).expand(channels, 1, 1, TAPS)
-        return F.conv2d(F.conv2d(x, rows, groups=channels), columns, groups=channels)
+        return conv2d(conv2d(x, rows, groups=channels), columns, groups=channels)
 
     def _scale(self, x: Tensor, d: Tensor) -> Tensor:
         """The maps of one scale, all on the valid region that neighbour products leave."""
@@ -136,9 +136,9 @@ class FilterBank(nn.Module):
 
     def _dct_stage(self, x: Tensor) -> Tensor:
         """Mean magnitude and share of near-zero coefficients of each 8x8 DCT band."""
-        coefficients = F.conv2d(x, self.dct, stride=8)
+        coefficients = conv2d(x, self.dct, stride=8)
         zero = _share_below(coefficients, ZERO_LEVEL)
-        return torch.cat([F.conv2d(coefficients.abs(), self.bands), F.conv2d(zero, self.bands)], dim=1)
+        return torch.cat([conv2d(coefficients.abs(), self.bands), conv2d(zero, self.bands)], dim=1)
 
     def _grid_stage(self, x: Tensor) -> Tensor:
         """Step across each column and row boundary by its phase on a 16-pixel grid.
@@ -154,5 +154,5 @@ class FilterBank(nn.Module):
         excess = steps[:, :, :, 1:-1] - 0.5 * (steps[:, :, :, :-2] + steps[:, :, :, 2:])
         # excess[k] is the step between pixels k + 1 and k + 2
         height = (x.shape[2] - 3) // GRID * GRID
-        tall = F.avg_pool2d(excess[:, :, :height], (GRID, 1))
-        return F.conv2d(tall, self.phase, stride=(1, GRID))
+        tall = avg_pool2d(excess[:, :, :height], (GRID, 1))
+        return conv2d(tall, self.phase, stride=(1, GRID))

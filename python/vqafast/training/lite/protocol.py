@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vqafast.models.a2inet.modules import A2INetHead
-from vqafast.models.backbones.compact_resnet import CompactResNet
 from vqafast.training import metrics
 from vqafast.training.lite import head, semantic
 from vqafast.training.lite.data import Dataset, fold_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vqafast.models.a2inet.modules import A2INetHead
+    from vqafast.models.backbones.compact_resnet import CompactResNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Schedule:
     """What one training costs: epochs of the semantic backbone and of the head."""
 
     semantic_epochs: int = 6
-    recipe: head.Recipe = head.Recipe()
+    recipe: head.Recipe = field(default_factory=head.Recipe)
     seed: int = 0
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqafast.models.a2inet.export import Description, export_model
 from vqafast.models.a2inet.lite import (
@@ -14,9 +13,13 @@ from vqafast.models.a2inet.lite import (
     SEMANTIC_VIEW,
     VERSION,
 )
-from vqafast.models.a2inet.modules import A2INetHead
-from vqafast.models.backbones.compact_resnet import CompactResNet
 from vqafast.models.spec import Calibration, ModelSpec, Scale
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vqafast.models.a2inet.modules import A2INetHead
+    from vqafast.models.backbones.compact_resnet import CompactResNet
 
 MEANING = (
     "VMAF (vmaf_v0.6.1) as predicted from the decoded picture alone, without a reference; "
@@ -28,9 +31,7 @@ TRAINED_ON = (
 )
 
 
-def publish(
-    semantic: CompactResNet, head: A2INetHead, directory: Path, figures: dict[str, Any]
-) -> ModelSpec:
+def publish(semantic: CompactResNet, head: A2INetHead, directory: Path, figures: dict[str, Any]) -> ModelSpec:
     """Export to `directory`; `figures` become the metadata of model.json."""
     description = Description(
         name=NAME,

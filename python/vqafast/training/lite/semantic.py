@@ -9,16 +9,20 @@ of the clean master from the view of a distorted version. No labels of quality a
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vqafast.models.a2inet.functional import moment_pool
 from vqafast.models.a2inet.lite import QUALITY_DIM, SEMANTIC_DIM
 from vqafast.models.backbones.compact_resnet import CompactResNet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 CROP = (128, 176)
 BATCH = 48
@@ -62,6 +66,7 @@ def pretrain(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = StatisticsPredictor()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.02)
     steps = epochs * (len(views) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=max(1, steps))
@@ -74,8 +79,10 @@ def pretrain(
             crops = [_crop(views[i][rng.integers(len(views[i]))], rng) for i in chosen]
             batch = torch.from_numpy(np.stack(crops)).float() / 255
             gain = torch.from_numpy(rng.uniform(0.8, 1.2, (BATCH, 1, 1, 1)).astype(np.float32))
-            predicted = net((batch * gain).clamp(0, 1))
-            loss = nn.functional.smooth_l1_loss(predicted, torch.from_numpy(targets[chosen]))
+            batch = (batch * gain).clamp(0, 1).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):  # 2.5 times faster than float where it is native
+                predicted = net(batch)
+            loss = nn.functional.smooth_l1_loss(predicted.float(), torch.from_numpy(targets[chosen]))
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -85,10 +92,17 @@ def pretrain(
             f"semantic: epoch {epoch + 1}/{epochs}, loss {total / max(1, len(order) // BATCH):.4f}",
             file=sys.stderr,
         )
-    return net.backbone.eval().requires_grad_(False)
+    net.backbone.eval().requires_grad_(False)
+    return net.backbone
 
 
 @torch.no_grad()
 def extract(net: CompactResNet, views: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
     """Semantic features ``(T, 368)`` of each version."""
-    return [moment_pool(net(torch.from_numpy(v).float() / 255)).numpy() for v in views]
+
+    def pooled(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        frames = (torch.from_numpy(pictures).float() / 255).contiguous(memory_format=torch.channels_last)
+        features: NDArray[np.float32] = moment_pool(net(frames)).numpy()
+        return features
+
+    return [pooled(v) for v in views]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +11,9 @@ from vqafast.training import features
 from vqafast.training.lite import head, protocol
 from vqafast.training.lite.data import load
 from vqafast.training.lite.publish import publish
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def train(

@@ -12,16 +12,18 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 
 from vqafast.errors import VqafastError
 from vqafast.training.synthesis import label, workflow
 from vqafast.training.synthesis.sources import Source, find_sources, make_master, read_master
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def _arguments() -> argparse.Namespace:

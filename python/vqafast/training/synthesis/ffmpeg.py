@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vqafast.errors import VqafastError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-class FfmpegFailed(VqafastError):
+
+class FfmpegError(VqafastError):
     """FFmpeg ended with a non-zero status; the message holds the end of what it printed."""
 
     code = "ffmpeg_failed"
@@ -32,15 +35,15 @@ def run(arguments: Sequence[str], *, timeout: float = 600.0) -> str:
 
     Raises
     ------
-    FfmpegFailed
+    FfmpegError
         When FFmpeg exits non-zero or outlasts `timeout` seconds.
     """
     command = [executable(), "-hide_banner", "-nostdin", "-y", "-loglevel", "error", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as error:
-        raise FfmpegFailed(f"ffmpeg: outlasted {timeout:.0f} s: {' '.join(command)}") from error
+        raise FfmpegError(f"ffmpeg: outlasted {timeout:.0f} s: {' '.join(command)}") from error
     if done.returncode != 0:
         tail = done.stderr.strip()[-800:]
-        raise FfmpegFailed(f"ffmpeg: exit {done.returncode}: {tail} ({' '.join(command)})")
+        raise FfmpegError(f"ffmpeg: exit {done.returncode}: {tail} ({' '.join(command)})")
     return done.stderr

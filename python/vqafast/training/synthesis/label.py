@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqafast.training.synthesis import ffmpeg
-from vqafast.training.synthesis.sources import Master
 from vqafast.training.synthesis.workflow import Recipe, encoder_arguments
+
+if TYPE_CHECKING:
+    from vqafast.training.synthesis.sources import Master
 
 #: Pinned: the label's meaning is part of the model card.
 VMAF_MODEL = "version=vmaf_v0.6.1"
@@ -43,7 +45,7 @@ def vmaf(version: Path, master: Master) -> dict[str, Any]:
 
     Raises
     ------
-    FfmpegFailed
+    FfmpegError
         When the version does not hold exactly the master's number of frames.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -75,5 +77,5 @@ def vmaf(version: Path, master: Master) -> dict[str, Any]:
         report = json.loads(log.read_text(encoding="utf-8"))
     frames = [round(float(frame["metrics"]["vmaf"]), 3) for frame in report["frames"]]
     if len(frames) != master.frames:
-        raise ffmpeg.FfmpegFailed(f"vmaf: {version.name} must have {master.frames} frames, got {len(frames)}")
+        raise ffmpeg.FfmpegError(f"vmaf: {version.name} must have {master.frames} frames, got {len(frames)}")
     return {"vmaf": round(sum(frames) / len(frames), 3), "vmaf_frames": frames}

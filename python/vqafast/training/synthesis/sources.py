@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import csv
 import math
-import random
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 
 from vqafast.errors import InvalidArgument
 from vqafast.training.synthesis import ffmpeg
+
+if TYPE_CHECKING:
+    import random
+    from pathlib import Path
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".y4m", ".avi", ".ts"})
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -34,6 +37,7 @@ class Source:
 
     @property
     def name(self) -> str:
+        """Stem of the file name; versions are named after it."""
         return self.path.stem
 
 
@@ -129,15 +133,13 @@ def _pan(source: Source, frames: int, rng: random.Random) -> list[str]:
     # cap the pan at 2 % of the width a frame: faster than that, nobody sees detail
     reach = 0.02 * width * frames
     x1, y1 = x0 + max(-reach, min(reach, x1 - x0)), y0 + max(-reach, min(reach, y1 - y0))
-    phase = f"n/{max(1, frames - 1)}"
-    move = f"crop={int(view_w)}:{int(view_h)}:'{x0:.2f}+({x1 - x0:.2f})*{phase}':'{y0:.2f}+({y1 - y0:.2f})*{phase}'"
     # pan on a doubled picture so that the motion has sub-pixel steps after shrinking
-    chain = f"scale=iw*2:ih*2:flags=bicubic,{_doubled(move)},scale={out_w}:{out_h}:flags=lanczos:out_range=tv,setsar=1"
+    phase = f"n/{max(1, frames - 1)}"
+    x = f"2*({x0:.2f}+({x1 - x0:.2f})*{phase})"
+    y = f"2*({y0:.2f}+({y1 - y0:.2f})*{phase})"
+    chain = (
+        f"scale=iw*2:ih*2:flags=bicubic,crop={int(view_w) * 2}:{int(view_h) * 2}:'{x}':'{y}',"
+        f"scale={out_w}:{out_h}:flags=lanczos:out_range=tv,setsar=1"
+    )
     picture = ["-loop", "1", "-framerate", str(PAN_RATE), "-i", str(source.path)]
     return [*picture, "-vf", chain, "-frames:v", str(frames)]
-
-
-def _doubled(crop: str) -> str:
-    name, values = crop.split("=", 1)
-    width, height, x, y = values.split(":")
-    return f"{name}={int(width) * 2}:{int(height) * 2}:'2*({x.strip(chr(39))})':'2*({y.strip(chr(39))})'"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import random
 
 #: The paper's six QP intervals on the H.264 scale (section 7, transcoding).
 QP_INTERVALS = ((16, 23), (24, 31), (32, 35), (36, 39), (40, 43), (44, 47))
@@ -29,6 +31,7 @@ class Recipe:
     quantizer: int
 
     def as_dict(self) -> dict[str, Any]:
+        """Fields for the index."""
         return asdict(self)
 
 
