@@ -14,6 +14,15 @@ sides:
 - sws accurate: the same with FULL_CHR_H_INT and ACCURATE_RND: chroma interpolated, as frame_ingest does.
 - sws + numpy: sws, to_ndarray, and a float32 NCHW normalisation in NumPy: what frame_ingest replaces.
 
+The other ops are compared with NumPy in float32 and, where torch is installed, with the project's own torch
+modules (`models.a2inet.functional`; for `scene_statistics` the whole `FilterBank`, then its moment_pool).
+Where it is not, `scene_statistics` is timed against its definition in NumPy float32. With 2 threads or more
+torch needs a machine that does nothing else: its threads wait for each other after every operator, and one
+that has lost its core to another process multiplies the time, CPU time included.
+
+A row stops early, after MIN_ROUNDS rounds, when it has taken ROW_SECONDS: `rounds` in the JSON says how many
+it had.
+
 At scale 1 plain sws takes a special path that repeats chroma samples instead of interpolating them, and it
 is given a frame that has been cut to the crop beforehand.
 """
@@ -33,13 +42,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import describe  # noqa: E402
-from benchmarks.op_cases import CASES, Case  # noqa: E402
+from benchmarks.op_cases import CASES  # noqa: E402
 
 from vqafast import _core  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from benchmarks._case import Case
+
+MIN_ROUNDS = 5
+ROW_SECONDS = 6.0
 Timings = dict[str, list[tuple[float, float]]]
 
 
@@ -48,7 +61,10 @@ def time_interleaved(variants: dict[str, Callable[[int], Any]], runs: int) -> Ti
     for run in variants.values():
         run(0)
     timings: Timings = {name: [] for name in variants}
+    started = time.perf_counter()
     for i in range(runs):
+        if i >= MIN_ROUNDS and time.perf_counter() - started > ROW_SECONDS:
+            break
         for name, run in variants.items():
             wall, cpu = time.perf_counter(), time.process_time()
             run(i)
@@ -66,6 +82,7 @@ def measure(case: Case, threads: int, runs: int) -> dict[str, Any]:
         "case": case.name,
         "threads": threads,
         "bytes": case.bytes,
+        "rounds": len(timings["ours"]),
         "gb_per_s": case.bytes / wall["ours"] / 1e6,
         "wall_ms": wall,
         "cpu_ms": cpu,
@@ -107,16 +124,19 @@ def main() -> None:
     parser.add_argument("--case", help="only cases whose name contains this")
     parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
     parser.add_argument("--runs", type=int, default=31)
-    parser.add_argument("--out", type=Path, help="folder that receives a JSON file")
+    parser.add_argument("--out", type=Path, help="folder that receives ops.json and ops.md")
     options = parser.parse_args()
     about = context(options.runs)
-    print(
-        ", ".join(
-            f"{key} {about[key]}" for key in ("cpu", "cores", "cpu_target", "commit", "date", "load_before")
-        )
-    )
-    print("\n| op | case | threads | ours: wall / CPU / best wall, ms | GB/s | others; ratio to ours |")
-    print("|---|---|---|---|---|---|")
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    shown = ("cpu", "cores", "cpu_target", "commit", "modified", "date", "load_before", "runs", "command")
+    say(", ".join(f"{key} {about[key]}" for key in shown))
+    say("\n| op | case | threads | ours: wall / CPU / best wall, ms | GB/s | others; ratio to ours |")
+    say("|---|---|---|---|---|---|")
     results = []
     for case in CASES:
         if (options.op and case.op not in options.op) or (options.case and options.case not in case.name):
@@ -127,12 +147,12 @@ def main() -> None:
         for threads in options.threads:
             result = measure(case, threads, options.runs) | {"error": worst}
             results.append(result)
-            print(row(result), flush=True)
+            say(row(result))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        file = options.out / f"ops-{about['date'][:10]}-{about['commit']}.json"
-        file.write_text(json.dumps({"context": about, "results": results}, indent=1) + "\n")
-        print(f"\n{file}")
+        record = json.dumps({"context": about, "results": results}, indent=1)
+        (options.out / "ops.json").write_text(record + "\n", encoding="utf-8")
+        (options.out / "ops.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

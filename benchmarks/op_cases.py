@@ -2,131 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
-from tests.ops.samples_video import IMAGENET, Picture, picture
+from benchmarks._case import Case, Variants
+from benchmarks.op_cases_video import fragment_case, ingest_case, luma_case
+from tests.ops.samples_statistics import texture
 
-from vqafast.ops import cgin, fragment_sample, frame_ingest, hysteresis_pool, moment_pool
+from vqafast.ops import cgin, hysteresis_pool, moment_pool, scene_statistics
+from vqafast.ops.scene_statistics import evaluate
 
-Variants = dict[str, Callable[[int], Any]]
-# Frames that take turns, so that no side finds its whole input in the cache.
-FRAMES = 4
-ACCURATE = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-
-
-@dataclass(frozen=True)
-class Case:
-    """One line of the table."""
-
-    op: str
-    name: str
-    bytes: int
-    verify: Callable[[], float]  # largest error against the reference
-    variants: Callable[[int], Variants]  # by number of threads; "ours" is first
-    tolerance: float = 1e-4
-
-
-@lru_cache(maxsize=2)
-def frames(width: int, height: int, layout: str) -> tuple[Picture, ...]:
-    return tuple(picture(width, height, layout, seed=i) for i in range(FRAMES))
-
-
-def as_av(frame: Picture, crop: tuple[int, int, int, int]) -> av.VideoFrame:
-    x, y, w, h = crop
-    result = av.VideoFrame(w, h, "yuv420p")
-    for i, (plane, to) in enumerate(zip(frame.planes, result.planes, strict=True)):
-        part = plane[y : y + h, x : x + w] if i == 0 else plane[y // 2 :, x // 2 :][: to.height, : to.width]
-        np.frombuffer(to, np.uint8).reshape(to.height, to.line_size)[:, : to.width] = part
-    return result
-
-
-def ingest_case(
-    name: str, source: tuple[int, int], crop: tuple[int, int, int, int], size: tuple[int, int], **options: Any
-) -> Case:
-    crops = np.array([crop], np.int32)
-    height, width = size
-    normalise = {**IMAGENET, **options}
-    itemsize = 2 if options.get("dtype") == "float16" else 4
-    scale = (1 / (255 * np.array(IMAGENET["std"], np.float32))).reshape(3, 1, 1)
-    offset = (-np.array(IMAGENET["mean"]) / np.array(IMAGENET["std"])).astype(np.float32).reshape(3, 1, 1)
-
-    def verify() -> float:
-        frame = frames(*source, "yuv420p")[0]
-        truth = frame_ingest.reference(frame, crops, size, **IMAGENET)
-        return float(np.abs(frame_ingest(frame, crops, size, **normalise) - truth).max())
-
-    def variants(threads: int) -> Variants:
-        ours = frames(*source, "yuv420p")
-        theirs = [as_av(frame, crop) for frame in ours]
-        reformatters = {flags: VideoReformatter() for flags in ("sws", "accurate", "numpy")}
-        out = np.empty((1, 3, height, width), normalise.get("dtype", "float32"))
-        floats = np.empty((3, height, width), np.float32)
-
-        def sws(which: str, flags: Any, i: int) -> av.VideoFrame:
-            return reformatters[which].reformat(
-                theirs[i % FRAMES], width, height, "rgb24", interpolation=flags, threads=threads
-            )
-
-        def pipeline(i: int) -> None:
-            rgb = sws("numpy", Interpolation.BILINEAR, i).to_ndarray()
-            np.multiply(rgb.transpose(2, 0, 1), scale, out=floats, dtype=np.float32)
-            np.add(floats, offset, out=floats)
-
-        return {
-            "ours": lambda i: frame_ingest(
-                ours[i % FRAMES], crops, size, threads=threads, out=out, **normalise
-            ),
-            "sws": lambda i: sws("sws", Interpolation.BILINEAR, i),
-            "sws accurate": lambda i: sws("accurate", ACCURATE, i),
-            "sws + numpy": pipeline,
-        }
-
-    read = crop[2] * crop[3] * 3 // 2
-    tolerance = 5e-3 if itemsize == 2 else 1e-4
-    return Case("frame_ingest", name, read + 3 * height * width * itemsize, verify, variants, tolerance)
-
-
-def fragment_case() -> Case:
-    from vqafast.video.sampling import fragment_grid
-
-    positions = fragment_grid(1920, 1080, 7, 32)
-
-    def verify() -> float:
-        frame = frames(1920, 1080, "yuv420p")[0]
-        truth = fragment_sample.reference(frame, positions, 32, **IMAGENET)
-        return float(np.abs(fragment_sample(frame, positions, 32, **IMAGENET) - truth).max())
-
-    def variants(threads: int) -> Variants:
-        ours = frames(1920, 1080, "yuv420p")
-        theirs = [as_av(frame, (0, 0, 1920, 1080)) for frame in ours]
-        reformatter = VideoReformatter()
-        out = np.empty((3, 224, 224), np.float32)
-        mean, std = (np.array(IMAGENET[k], np.float32) for k in ("mean", "std"))
-
-        def convert_all(i: int) -> np.ndarray:
-            rgb = reformatter.reformat(theirs[i % FRAMES], format="rgb24", threads=threads).to_ndarray()
-            rows = [
-                np.concatenate([rgb[y : y + 32, x : x + 32] for x, y in row], axis=1) for row in positions
-            ]
-            tiled = np.concatenate(rows)
-            return np.ascontiguousarray(((tiled / np.float32(255) - mean) / std).transpose(2, 0, 1))
-
-        return {
-            "ours": lambda i: fragment_sample(
-                ours[i % FRAMES], positions, 32, threads=threads, out=out, **IMAGENET
-            ),
-            "sws + numpy": convert_all,
-        }
-
-    return Case(
-        "fragment_sample", "1080p, 7x7 of 32", 224 * 224 * (3 * 4) + 224 * 224 * 3 // 2, verify, variants
-    )
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def random(*shape: int) -> np.ndarray:
@@ -138,6 +26,48 @@ def worst(result: Any, truth: Any) -> float:
     return max(float(np.abs(np.asarray(a, np.float64) - b).max()) for a, b in pairs)
 
 
+def torch_variant(threads: int, build: Callable[..., Callable[[], Any]], *arrays: np.ndarray) -> Variants:
+    """`build(*tensors, functional)` as the variant "torch"; nothing when torch is not installed."""
+    if find_spec("torch") is None:
+        return {}
+    import torch
+
+    from vqafast.models.a2inet import functional
+
+    call = build(*(torch.from_numpy(array) for array in arrays), functional)
+
+    def run(_: int) -> Any:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        with torch.inference_mode():
+            return call()
+
+    return {"torch": run}
+
+
+def statistics_case(name: str, pairs: int, height: int, width: int) -> Case:
+    frames = texture(pairs, height, width)
+
+    def filter_bank(tensor: Any, functional: Any) -> Callable[[], Any]:
+        from vqafast.models.backbones.filter_bank import FilterBank
+
+        bank = FilterBank().eval()
+        return lambda: functional.moment_pool(bank(tensor))
+
+    def verify() -> float:
+        truth = scene_statistics.reference(frames)
+        return float((np.abs(scene_statistics(frames) - truth) / (1 + np.abs(truth))).max())
+
+    def variants(threads: int) -> Variants:
+        out = np.empty((pairs, 176), np.float32)
+        ours: Variants = {"ours": lambda _: scene_statistics(frames, threads=threads, out=out)}
+        # Evaluating the definition in NumPy is no rival: it stands in only where there is no torch.
+        others = torch_variant(threads, filter_bank, frames)
+        return ours | (others or {"numpy float32": lambda _: evaluate(frames, np.float32)})
+
+    return Case("scene_statistics", name, frames.nbytes, verify, variants)
+
+
 def moment_case(name: str, shape: tuple[int, ...]) -> Case:
     x = random(*shape)
 
@@ -145,7 +75,8 @@ def moment_case(name: str, shape: tuple[int, ...]) -> Case:
         return np.concatenate([x.mean((2, 3)), x.std((2, 3))], axis=1)
 
     def variants(threads: int) -> Variants:
-        return {"ours": lambda _: moment_pool(x, threads=threads), "numpy": plain}
+        ours: Variants = {"ours": lambda _: moment_pool(x, threads=threads), "numpy": plain}
+        return ours | torch_variant(threads, lambda t, f: lambda: f.moment_pool([t]), x)
 
     return Case(
         "moment_pool", name, x.nbytes, lambda: worst(moment_pool(x), moment_pool.reference(x)), variants
@@ -164,7 +95,8 @@ def cgin_case(name: str, batch: int, time: int, depth: int) -> Case:
         return np.concatenate(halves, axis=2)
 
     def variants(threads: int) -> Variants:
-        return {"ours": lambda _: cgin(*arrays, threads=threads), "numpy": plain}
+        ours: Variants = {"ours": lambda _: cgin(*arrays, threads=threads), "numpy": plain}
+        return ours | torch_variant(threads, lambda *t: lambda: t[-1].cgin(*t[:-1]), *arrays)
 
     moved = 8 * arrays[0].nbytes
     return Case("cgin", name, moved, lambda: worst(cgin(*arrays), cgin.reference(*arrays)), variants, 2e-4)
@@ -183,7 +115,8 @@ def hysteresis_case(name: str, batch: int, time: int) -> Case:
         return (series := (memory + current) / 2).mean(1), series
 
     def variants(threads: int) -> Variants:
-        return {"ours": lambda _: hysteresis_pool(q, threads=threads), "numpy": plain}
+        ours: Variants = {"ours": lambda _: hysteresis_pool(q, threads=threads), "numpy": plain}
+        return ours | torch_variant(threads, lambda t, f: lambda: f.hysteresis_pool(t), q)
 
     return Case(
         "hysteresis_pool",
@@ -205,10 +138,13 @@ CASES = (
     ingest_case("720p -> 256x144", (1280, 720), (0, 0, 1280, 720), (144, 256)),
     ingest_case("1080p, 256 crop, scale 1", HD, (832, 412, 256, 256), (256, 256)),
     ingest_case("1080p, 768 crop, scale 1", HD, (576, 156, 768, 768), (768, 768)),
+    luma_case(),
     fragment_case(),
     moment_case("8x256x68x120", (8, 256, 68, 120)),
     moment_case("8x512x17x30", (8, 512, 17, 30)),
     cgin_case("4x128x1024", 4, 128, 1024),
     hysteresis_case("1x128", 1, 128),
     hysteresis_case("64x512", 64, 512),
+    statistics_case("15 pairs of 256x256", 15, 256, 256),
+    statistics_case("1 pair of 768x768", 1, 768, 768),
 )

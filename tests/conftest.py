@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     ClipMaker = Callable[[str, clips.Clip], Path]
+
+
+def pytest_configure() -> None:
+    """Give torch one thread: its modules are small here, and its threads spin on a busy machine."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ constexpr const char* kOp = "cgin";
 CginMode mode_named(const std::string& name) {
   if (name == "cgin") return CginMode::kCgin;
   if (name == "fgin") return CginMode::kFgin;
-  check(kOp, name == "adain", "mode must be 'cgin', 'fgin' or 'adain'", name);
+  VQAFAST_CHECK(kOp, name == "adain", "mode must be 'cgin', 'fgin' or 'adain'", name);
   return CginMode::kAdain;
 }
 

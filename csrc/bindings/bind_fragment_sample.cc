@@ -14,7 +14,7 @@ void bind_fragment_sample(py::module_& module) {
         const YuvFrameArg frame = yuv_frame_arg(op, planes, format);
         const TensorArg positions(op, "positions", positions_in);
         check_ndim(op, "positions", positions.view(), 3, "(GH, GW, 2)");
-        check(op, patch >= 1 && patch <= (1 << 16), "patch must lie in 1..65536", patch);
+        VQAFAST_CHECK(op, patch >= 1 && patch <= (1 << 16), "patch must lie in 1..65536", patch);
         const Normalisation normalisation = normalisation_arg(op, mean, std, static_cast<std::size_t>(channels));
         const std::int64_t height = positions.view().shape[0] * patch, width = positions.view().shape[1] * patch;
         const DType dtype = half ? DType::kFloat16 : DType::kFloat32;
@@ -30,8 +30,8 @@ void bind_fragment_sample(py::module_& module) {
         }
         return out.object();
       },
-      py::arg("planes"), py::arg("pixel_format"), py::arg("positions"), py::arg("patch"), py::arg("mean"), py::arg("std"),
-      py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"), py::arg("out"));
+      py::arg("planes"), py::arg("pixel_format"), py::arg("positions"), py::arg("patch"), py::arg("mean"),
+      py::arg("std"), py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"), py::arg("out"));
 }
 
 }  // namespace vqafast::bindings

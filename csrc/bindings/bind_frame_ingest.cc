@@ -14,7 +14,8 @@ void bind_frame_ingest(py::module_& module) {
         const YuvFrameArg frame = yuv_frame_arg(op, planes, format);
         const TensorArg crops(op, "crops", crops_in);
         check_ndim(op, "crops", crops.view(), 2, "(K, 4)");
-        check(op, height >= 1 && width >= 1, "out_size must be at least (1, 1)", concat("(", height, ", ", width, ")"));
+        VQAFAST_CHECK(op, height >= 1 && width >= 1, "out_size must be at least (1, 1)",
+                      concat("(", height, ", ", width, ")"));
         const Normalisation normalisation = normalisation_arg(op, mean, std, static_cast<std::size_t>(channels));
         const std::int64_t count = crops.view().shape[0];
         const DType dtype = half ? DType::kFloat16 : DType::kFloat32;
@@ -29,8 +30,9 @@ void bind_frame_ingest(py::module_& module) {
         }
         return out.object();
       },
-      py::arg("planes"), py::arg("pixel_format"), py::arg("crops"), py::arg("height"), py::arg("width"), py::arg("mean"),
-      py::arg("std"), py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"), py::arg("out"));
+      py::arg("planes"), py::arg("pixel_format"), py::arg("crops"), py::arg("height"), py::arg("width"),
+      py::arg("mean"), py::arg("std"), py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"),
+      py::arg("out"));
 }
 
 }  // namespace vqafast::bindings

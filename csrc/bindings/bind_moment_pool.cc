@@ -14,7 +14,8 @@ void bind_moment_pool(py::module_& module) {
       [](const py::object& x_in, const std::string& layout_name, int threads, const py::object& out_in) {
         const TensorArg x(op, "x", x_in);
         moment_pool_check_x(x.view());
-        check(op, layout_name == "nchw" || layout_name == "nhwc", "layout must be 'nchw' or 'nhwc'", layout_name);
+        VQAFAST_CHECK(op, layout_name == "nchw" || layout_name == "nhwc", "layout must be 'nchw' or 'nhwc'",
+                      layout_name);
         const MapLayout layout = layout_name == "nchw" ? MapLayout::kNchw : MapLayout::kNhwc;
         const std::int64_t channels = x.view().shape[layout == MapLayout::kNchw ? 1 : 3];
         const TensorArg out = output_arg(op, "out", out_in, DType::kFloat32, {x.view().shape[0], 2 * channels});

@@ -20,15 +20,18 @@ std::optional<DType> dtype_of(char kind, int bits) {
   return std::nullopt;
 }
 
-DType known_dtype(const char* op, const char* name, char kind, int bits, const std::string& text) {
+// `text` gives the name of the dtype as its owner writes it: microseconds, so only for a message.
+template <typename Text>
+DType known_dtype(const char* op, const char* name, char kind, int bits, const Text& text) {
   const std::optional<DType> dtype = dtype_of(kind, bits);
-  check(op, dtype.has_value(),
-        concat(name, " must be float16, float32, float64, uint8, uint16, int32 or int64 in native byte order"), text);
+  VQAFAST_CHECK(op, dtype.has_value(),
+                concat(name, " must be float16, float32, float64, uint8, uint16, int32 or int64 in native byte order"),
+                text());
   return *dtype;
 }
 
 void check_rank(const char* op, const char* name, std::int64_t ndim) {
-  check(op, ndim <= kMaxDims, concat(name, " must have at most ", kMaxDims, " dimensions"), ndim);
+  VQAFAST_CHECK(op, ndim <= kMaxDims, concat(name, " must have at most ", kMaxDims, " dimensions"), ndim);
 }
 
 // Kernels read whole elements in place.
@@ -37,8 +40,8 @@ void check_aligned(const char* op, const char* name, const TensorView& view) {
   bool aligned = reinterpret_cast<std::uintptr_t>(view.data) % size == 0;
   for (int axis = 0; axis < view.ndim; ++axis)
     aligned = aligned && (view.shape[axis] <= 1 || view.stride[axis] % size == 0);
-  check(op, aligned || element_count(view) == 0, concat(name, " must be aligned to its element size"),
-        "an unaligned array");
+  VQAFAST_CHECK(op, aligned || element_count(view) == 0, concat(name, " must be aligned to its element size"),
+                "an unaligned array");
 }
 
 std::string type_name(const py::object& object) { return py::cast<std::string>(py::type::of(object).attr("__name__")); }
@@ -56,7 +59,7 @@ TensorArg::TensorArg(const char* op, const char* name, py::object array, bool wr
   } else if (py::hasattr(owner_, "__dlpack__")) {
     from_dlpack(op, name);
   } else {
-    check(op, false, concat(name, " must be a NumPy array or have __dlpack__"), type_name(owner_));
+    fail(op, concat(name, " must be a NumPy array or have __dlpack__"), type_name(owner_));
   }
   check_aligned(op, name, view_);
 }
@@ -65,9 +68,10 @@ void TensorArg::from_numpy(const char* op, const char* name, const py::array& ar
   const py::dtype dtype = array.dtype();
   const char order = dtype.byteorder();
   const char kind = (order == '=' || order == '|') ? dtype.kind() : '?';
-  view_.dtype = known_dtype(op, name, kind, static_cast<int>(dtype.itemsize() * 8), py::str(dtype));
+  view_.dtype = known_dtype(op, name, kind, static_cast<int>(dtype.itemsize() * 8),
+                            [&] { return py::cast<std::string>(py::str(dtype)); });
   check_rank(op, name, array.ndim());
-  check(op, !writable || array.writeable(), concat(name, " must be writable"), "a read-only array");
+  VQAFAST_CHECK(op, !writable || array.writeable(), concat(name, " must be writable"), "a read-only array");
   view_.data = const_cast<void*>(array.data());
   view_.ndim = static_cast<int>(array.ndim());
   for (int axis = 0; axis < view_.ndim; ++axis) {
@@ -80,8 +84,8 @@ void TensorArg::from_dlpack(const char* op, const char* name) {
   try {
     capsule_ = owner_.attr("__dlpack__")();
   } catch (const py::error_already_set& error) {
-    check(op, false, concat(name, " must be exportable through __dlpack__ (detach tensors that require grad)"),
-          last_line(error));
+    fail(op, concat(name, " must be exportable through __dlpack__ (detach tensors that require grad)"),
+         last_line(error));
   }
   auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule_.ptr(), "dltensor"));
   if (!managed) throw py::error_already_set();
@@ -93,15 +97,17 @@ void TensorArg::from_dlpack(const char* op, const char* name) {
     case kDLCUDA:
     case kDLCUDAManaged: view_.device = DeviceType::kCuda; break;
     default:
-      check(op, false, concat(name, " must be on the CPU or a CUDA device"),
-            concat("DLPack device type ", tensor.device.device_type));
+      fail(op, concat(name, " must be on the CPU or a CUDA device"),
+           concat("DLPack device type ", tensor.device.device_type));
   }
   view_.device_index = tensor.device.device_id;
   const char* kinds = "iuf?";
   const int code = tensor.dtype.code;
   const char kind = (code <= 2 && tensor.dtype.lanes == 1) ? kinds[code] : '?';
-  const std::string text = py::hasattr(owner_, "dtype") ? py::cast<std::string>(py::str(owner_.attr("dtype")))
-                                                        : concat("DLPack type code ", code);
+  const auto text = [&] {
+    return py::hasattr(owner_, "dtype") ? py::cast<std::string>(py::str(owner_.attr("dtype")))
+                                        : concat("DLPack type code ", code);
+  };
   view_.dtype = known_dtype(op, name, kind, tensor.dtype.bits, text);
   check_rank(op, name, tensor.ndim);
   view_.ndim = tensor.ndim;
@@ -132,14 +138,14 @@ TensorArg output_arg(const char* op, const char* name, const py::object& out, DT
   wanted.ndim = static_cast<int>(shape.size());
   std::copy(shape.begin(), shape.end(), wanted.shape);
   const bool same = view.ndim == wanted.ndim && std::equal(shape.begin(), shape.end(), view.shape);
-  check(op, same, concat(name, " must have shape ", shape_text(wanted)), concat("shape ", shape_text(view)));
+  VQAFAST_CHECK(op, same, concat(name, " must have shape ", shape_text(wanted)), concat("shape ", shape_text(view)));
   check_dtype(op, name, view, dtype);
-  check(op, is_contiguous(view), concat(name, " must be C-contiguous"), "a strided array");
+  VQAFAST_CHECK(op, is_contiguous(view), concat(name, " must be C-contiguous"), "a strided array");
   return arg;
 }
 
 int checked_threads(const char* op, int threads) {
-  check(op, threads >= 0, "threads must be 0 (all processors) or more", threads);
+  VQAFAST_CHECK(op, threads >= 0, "threads must be 0 (all processors) or more", threads);
   return threads;
 }
 

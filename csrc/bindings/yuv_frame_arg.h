@@ -36,8 +36,8 @@ inline YuvFrameArg yuv_frame_arg(const char* op, const py::tuple& planes, const 
   const char* const names[] = {"plane Y", f.semi_planar ? "plane UV" : "plane U", "plane V"};
   TensorView* const views[] = {&f.y, &f.u, &f.v};
   const std::size_t wanted = !f.has_chroma ? 1 : f.semi_planar ? 2 : 3;
-  check(op, planes.size() == wanted, concat("planes must hold ", wanted, wanted == 1 ? " array" : " arrays"),
-        planes.size());
+  VQAFAST_CHECK(op, planes.size() == wanted, concat("planes must hold ", wanted, wanted == 1 ? " array" : " arrays"),
+                planes.size());
   arg.planes.reserve(wanted);
   for (std::size_t i = 0; i < wanted; ++i) {
     arg.planes.emplace_back(op, names[i], planes[i]);
@@ -48,10 +48,10 @@ inline YuvFrameArg yuv_frame_arg(const char* op, const py::tuple& planes, const 
 
 inline Normalisation normalisation_arg(const char* op, const std::vector<float>& mean, const std::vector<float>& std,
                                        std::size_t channels) {
-  check(op, mean.size() == channels, concat("mean must hold ", channels, channels == 1 ? " value" : " values"),
-        mean.size());
-  check(op, std.size() == channels, concat("std must hold ", channels, channels == 1 ? " value" : " values"),
-        std.size());
+  VQAFAST_CHECK(op, mean.size() == channels, concat("mean must hold ", channels, channels == 1 ? " value" : " values"),
+                mean.size());
+  VQAFAST_CHECK(op, std.size() == channels, concat("std must hold ", channels, channels == 1 ? " value" : " values"),
+                std.size());
   Normalisation n;
   for (std::size_t c = 0; c < channels; ++c) {
     n.mean[c] = mean[c];
@@ -67,7 +67,7 @@ inline TensorArg strided_output_arg(const char* op, const py::object& out, DType
   TensorArg arg(op, "out", out, true);
   TensorView wanted;
   for (const std::int64_t length : shape) wanted.shape[wanted.ndim++] = length;
-  check_ndim(op, "out", arg.view(), wanted.ndim, shape_text(wanted).c_str());
+  if (arg.view().ndim != wanted.ndim) check_ndim(op, "out", arg.view(), wanted.ndim, shape_text(wanted).c_str());
   check_same_shape(op, "out", arg.view(), "the result", wanted);
   check_dtype(op, "out", arg.view(), dtype);
   return arg;

@@ -26,11 +26,17 @@ std::string concat(const Parts&... parts) {
   return text.str();
 }
 
-// check("cgin", eps > 0, "eps must be positive", eps);
 template <typename Got>
-void check(const char* op, bool holds, const std::string& must, const Got& got) {
-  if (!holds) throw InvalidArgument(concat(op, ": ", must, ", got ", got));
+[[noreturn]] void fail(const char* op, const std::string& must, const Got& got) {
+  throw InvalidArgument(concat(op, ": ", must, ", got ", got));
 }
+
+// VQAFAST_CHECK("cgin", eps > 0, "eps must be positive", eps);
+// A macro, because `must` and `got` may cost more to write than a small op takes: they are evaluated only on failure.
+#define VQAFAST_CHECK(op, holds, must, got)             \
+  do {                                                  \
+    if (!(holds)) ::vqafast::fail((op), (must), (got)); \
+  } while (false)
 
 inline std::string shape_text(const TensorView& t) {
   std::ostringstream text;
@@ -42,12 +48,12 @@ inline std::string shape_text(const TensorView& t) {
 }
 
 inline void check_ndim(const char* op, const char* name, const TensorView& t, int ndim, const char* axes) {
-  check(op, t.ndim == ndim, concat(name, " must have ", ndim, " dimension", ndim == 1 ? " " : "s ", axes),
-        concat("shape ", shape_text(t)));
+  VQAFAST_CHECK(op, t.ndim == ndim, concat(name, " must have ", ndim, " dimension", ndim == 1 ? " " : "s ", axes),
+                concat("shape ", shape_text(t)));
 }
 
 inline void check_dtype(const char* op, const char* name, const TensorView& t, DType wanted) {
-  check(op, t.dtype == wanted, concat(name, " must be ", name_of(wanted)), name_of(t.dtype));
+  VQAFAST_CHECK(op, t.dtype == wanted, concat(name, " must be ", name_of(wanted)), name_of(t.dtype));
 }
 
 // `other_name` names the tensor whose shape is wanted: "y must have the shape of x (2, 3), got shape (2, 4)".
@@ -55,19 +61,20 @@ inline void check_same_shape(const char* op, const char* name, const TensorView&
                              const TensorView& other) {
   bool same = t.ndim == other.ndim;
   for (int axis = 0; same && axis < t.ndim; ++axis) same = t.shape[axis] == other.shape[axis];
-  check(op, same, concat(name, " must have the shape of ", other_name, " ", shape_text(other)),
-        concat("shape ", shape_text(t)));
+  VQAFAST_CHECK(op, same, concat(name, " must have the shape of ", other_name, " ", shape_text(other)),
+                concat("shape ", shape_text(t)));
 }
 
 // `lengths` (B,), int32 or int64 and contiguous, each in 1..T.
 inline void check_lengths(const char* op, const TensorView& lengths, std::int64_t batch, std::int64_t time) {
-  check(op, lengths.dtype == DType::kInt64, "lengths must be int64", name_of(lengths.dtype));
-  check(op, lengths.ndim == 1 && lengths.shape[0] == batch,
-        concat("lengths must have shape (", batch, ",), one length per sample"), concat("shape ", shape_text(lengths)));
+  VQAFAST_CHECK(op, lengths.dtype == DType::kInt64, "lengths must be int64", name_of(lengths.dtype));
+  VQAFAST_CHECK(op, lengths.ndim == 1 && lengths.shape[0] == batch,
+                concat("lengths must have shape (", batch, ",), one length per sample"),
+                concat("shape ", shape_text(lengths)));
   for (std::int64_t b = 0; b < batch; ++b) {
     const char* at = lengths.as<const char>() + b * lengths.stride[0];
     const std::int64_t length = *reinterpret_cast<const std::int64_t*>(at);
-    check(op, length >= 1 && length <= time, concat("lengths must lie in 1..", time), length);
+    VQAFAST_CHECK(op, length >= 1 && length <= time, concat("lengths must lie in 1..", time), length);
   }
 }
 

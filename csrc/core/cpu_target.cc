@@ -44,7 +44,7 @@ CpuTarget detect_capped() {
   const char* cap_name = std::getenv("VQAFAST_CPU_TARGET");
   if (!cap_name || !*cap_name) return found;
   CpuTarget cap = found;
-  check("VQAFAST_CPU_TARGET", parse(cap_name, &cap), "must be baseline, avx2 or avx512", cap_name);
+  VQAFAST_CHECK("VQAFAST_CPU_TARGET", parse(cap_name, &cap), "must be baseline, avx2 or avx512", cap_name);
   return cap < found ? cap : found;
 }
 
@@ -73,9 +73,9 @@ CpuTarget cpu_target() {
 
 void set_cpu_target(const std::string& name) {
   CpuTarget target = CpuTarget::kBaseline;
-  check("set_cpu_target", parse(name, &target), "name must be baseline, avx2 or avx512", name);
-  check("set_cpu_target", target <= best_cpu_target(),
-        concat("the target must be available here (at most ", name_of(best_cpu_target()), ")"), name);
+  VQAFAST_CHECK("set_cpu_target", parse(name, &target), "name must be baseline, avx2 or avx512", name);
+  VQAFAST_CHECK("set_cpu_target", target <= best_cpu_target(),
+                concat("the target must be available here (at most ", name_of(best_cpu_target()), ")"), name);
   g_forced.store(static_cast<int>(target), std::memory_order_relaxed);
 }
 

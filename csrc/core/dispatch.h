@@ -19,12 +19,15 @@ inline DeviceType common_device(const char* op, std::initializer_list<NamedTenso
   const auto text = [](const TensorView& t) {
     return t.device == DeviceType::kCpu ? std::string("cpu") : concat("cuda:", t.device_index);
   };
+  const auto same_device = [](const TensorView& a, const TensorView& b) {
+    return a.device == b.device && (a.device == DeviceType::kCpu || a.device_index == b.device_index);
+  };
   for (const NamedTensor& item : tensors) {
     if (!item.tensor) continue;
     if (!first) first = &item;
-    check(op, text(*item.tensor) == text(*first->tensor),
-          concat(item.name, " must be on the device of ", first->name, " (", text(*first->tensor), ")"),
-          text(*item.tensor));
+    VQAFAST_CHECK(op, same_device(*item.tensor, *first->tensor),
+                  concat(item.name, " must be on the device of ", first->name, " (", text(*first->tensor), ")"),
+                  text(*item.tensor));
   }
   const DeviceType device = first ? first->tensor->device : DeviceType::kCpu;
   if (device == DeviceType::kCuda && !has_cuda) {

@@ -147,9 +147,9 @@ def test_doctor():
     assert {"versions", "cpu", "self-test", "decoders", "openvino", "default model"} <= set(findings)
     assert {"cuda build", "cuda driver", "torch"} <= set(findings)
     assert findings["self-test"]["status"] == "ok"
-    broken = [f for f in report["findings"] if f["status"] == "broken"]
-    assert report["can_score"] == (not broken)
-    assert got.exit_code == (EXIT_CODES[broken[0]["code"]] if broken else 0)
+    assert [f for f in report["findings"] if f["status"] == "broken"] == []
+    assert report["can_score"]
+    assert got.exit_code == 0
     shown = CliRunner().invoke(app, ["doctor"])
     assert shown.exit_code == got.exit_code
     assert "scoring: " in shown.stdout

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from vqafast.engines import ENGINES, Engine, create_engine
 from vqafast.errors import EngineUnavailable, InvalidArgument, ModelError, Unsupported
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 onnx = pytest.importorskip("onnx")
 
@@ -97,9 +96,9 @@ def test_threads_change_rounding_only(convolution: bytes) -> None:
 
 
 def has_bf16() -> bool:
-    import openvino
+    from vqafast.engines.openvino_engine import library
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in library().cpu_capabilities
 
 
 def test_precision_is_what_was_asked(convolution: bytes) -> None:
@@ -190,6 +189,33 @@ def test_no_telemetry_no_files_no_torch(convolution: bytes, tmp_path: Path) -> N
     )
     assert child(code, home).split() == ["False", "False"]
     assert list(home.rglob("*")) == []
+
+
+def test_library_is_described_without_telemetry(tmp_path: Path) -> None:
+    """What ``vqafast doctor`` asks must be as silent as scoring."""
+    code = (
+        "import sys\n"
+        "from vqafast.engines.openvino_engine import library\n"
+        "found = library()\n"
+        "assert 'CPU' in found.devices and 'FP32' in found.cpu_capabilities, found\n"
+        "print(found.version, 'openvino_telemetry' in sys.modules)"
+    )
+    version, telemetry = child(code, tmp_path).split()
+    assert version.startswith("20")
+    assert telemetry == "False"
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_nothing_else_imports_openvino() -> None:
+    import vqafast
+
+    importing = re.compile(r"^\s*(import|from) openvino\b", re.M)
+    found = [
+        p.name
+        for p in sorted(Path(str(vqafast.__file__)).parent.rglob("*.py"))
+        if importing.search(p.read_text())
+    ]
+    assert found == ["openvino_engine.py"]
 
 
 def test_missing_openvino_is_typed(convolution: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,12 @@ from vqafast.models.backbones.slowfast import SlowFastFast
 from vqafast.models.spec import Calibration, QualityView, SamplingSpec, Scale, SemanticView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from vqafast.models.a2inet.runtime import A2INetRuntime
     from vqafast.models.spec import ModelSpec
+    from vqafast.video.source import Sampled
 
 
 def pair_description(**changes: Any) -> Description:
@@ -48,6 +51,20 @@ class TwoStages(torch.nn.Module):
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         a = torch.relu(self.a(frames))
         return a, torch.relu(self.b(a))
+
+
+def ingest(runtime: A2INetRuntime, sampled: Sampled) -> dict[str, Any]:
+    return {
+        "quality": runtime.ingest_quality(sampled),
+        "semantic": runtime.ingest_semantic(sampled),
+    }
+
+
+def features(runtime: A2INetRuntime, views: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
+    return (
+        runtime.quality_features([v["quality"] for v in views]),
+        runtime.semantic_features([v["semantic"] for v in views]),
+    )
 
 
 def build(**config: Any) -> tuple[TwoStages, Any, A2INetHead]:

@@ -171,6 +171,61 @@ def test_windows_are_independent_and_pooled_together() -> None:
     torch.testing.assert_close(score, fn.hysteresis_pool(q)[0], rtol=0, atol=0)
 
 
+def skewed(rows: int, dim: int, seed: int = 0) -> Any:
+    """Features whose magnitudes spread over five orders, of both signs."""
+    spread = 10.0 ** torch.linspace(-2, 3, dim, dtype=torch.float64)
+    return rand(rows, dim, seed=seed) ** 3 * spread
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_fitted_constants_standardise_the_features(compress: bool) -> None:
+    head = make(replace(SMALL, standardise=True, compress=compress))
+    quality, semantic = skewed(400, 10), skewed(400, 14, seed=1)
+    head.fit_constants(quality, semantic)
+    for features, name in ((quality, "quality"), (semantic, "semantic")):
+        x = ref.numpy_of(features)
+        if compress:
+            scale = np.percentile(np.abs(x), 5, axis=0) + 1e-4
+            np.testing.assert_allclose(ref.numpy_of(head.get_buffer(f"{name}_scale")), scale, rtol=1e-6)
+            x = np.arcsinh(x / scale)
+        expected = (x - x.mean(axis=0)) / (x.std(axis=0, ddof=1) + 1e-3)
+        got = ref.numpy_of(head.standardise(quality, semantic)[name == "semantic"])
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9)
+    # Compression is what keeps the few large values of such features from deciding alone.
+    largest = float(np.abs(got).max())
+    assert largest < 4 if compress else largest > 6
+
+
+def test_constants_are_what_the_head_applies() -> None:
+    """A head with fitted constants answers as a plain one does to features prepared by hand."""
+    head = make(replace(SMALL, standardise=True, compress=True))
+    quality, semantic = skewed(50, 10), skewed(50, 14, seed=1)
+    head.fit_constants(quality, semantic)
+    plain = make(SMALL)
+    plain.load_state_dict({k: v for k, v in head.state_dict().items() if k in plain.state_dict()})
+    prepared = head.standardise(quality[None, :6], semantic[None, :6])
+    got, expected = head(quality[None, :6], semantic[None, :6]), plain(*prepared)
+    torch.testing.assert_close(got, expected, **TIGHT)
+
+
+def test_compression_is_odd_monotone_and_linear_near_zero() -> None:
+    head = make(replace(SMALL, compress=True))
+    with torch.no_grad():
+        head.quality_scale.fill_(2.0)
+    x = torch.tensor([-1e4, -2.0, -1e-6, 0.0, 1e-6, 2.0, 1e4], dtype=torch.float64)
+    row = head.standardise(x[:, None].expand(-1, 10)[None], rand(1, 7, 14))[0][0, :, 0]
+    np.testing.assert_allclose(ref.numpy_of(row), np.arcsinh(ref.numpy_of(x) / 2), rtol=1e-9)
+    assert torch.equal(row, -row.flip(0))
+
+
+def test_constants_exist_only_where_the_config_asks() -> None:
+    names = {k for k in make(SMALL).state_dict() if k.startswith(("quality_", "semantic_"))}
+    assert names == set()
+    both = make(replace(SMALL, standardise=True, compress=True)).state_dict()
+    assert {"quality_scale", "quality_mean", "quality_std", "semantic_scale"} <= set(both)
+    make(SMALL).fit_constants(skewed(5, 10), skewed(5, 14))  # nothing to set
+
+
 def test_deterministic() -> None:
     runs = [make(SMALL)(rand(2, 6, 10), rand(2, 6, 14))[0] for _ in range(2)]
     assert torch.equal(*runs)

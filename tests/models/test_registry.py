@@ -13,7 +13,7 @@ import pytest
 
 from vqafast.errors import MissingFile, ModelError
 from vqafast.models import registry
-from vqafast.models.spec import to_json, weights_digest
+from vqafast.models.model_json import parse, to_json, weights_digest
 
 FILES = {"quality.onnx": hashlib.sha256(b"q").hexdigest()}
 GOOD: dict[str, Any] = {
@@ -45,9 +45,23 @@ GOOD: dict[str, Any] = {
 
 
 def test_round_trip() -> None:
-    spec = registry.parse(GOOD, Path("x"))
+    spec = parse(GOOD, Path("x"))
     assert spec.sampling.rate == Fraction(30000, 1001)
-    assert registry.parse(json.loads(json.dumps(to_json(spec))), Path("x")) == spec
+    assert parse(json.loads(json.dumps(to_json(spec))), Path("x")) == spec
+
+
+def test_quality_view_defaults_and_round_trip() -> None:
+    """A model.json from before these fields reads as it did, and what is set is kept."""
+    old = parse(GOOD, Path("x"))
+    assert (old.quality.adaptive, old.quality.features) == (False, "graph")
+    data = copy.deepcopy(GOOD)
+    data["views"]["quality"] |= {"adaptive": True, "features": "scene_statistics"}
+    spec = parse(data, Path("x"))
+    assert (spec.quality.adaptive, spec.quality.features) == (True, "scene_statistics")
+    assert spec != old
+    written = to_json(spec)
+    assert written["views"]["quality"]["adaptive"] is True
+    assert parse(json.loads(json.dumps(written)), Path("x")) == spec
 
 
 @pytest.mark.parametrize(
@@ -67,6 +81,9 @@ def test_round_trip() -> None:
         ("views.quality.patches", None, "patches and size must be given together"),
         ("views.quality.output", "rgb", "views.quality.mean must be a list of 3"),
         ("views.quality.std", [0], "finite number in"),
+        ("views.quality.adaptive", 1, "views.quality.adaptive must be true or false"),
+        ("views.quality.adaptive", None, "views.quality.adaptive must be true or false"),
+        ("views.quality.features", "brisque", "views.quality.features must be one of"),
         ("views.semantic.size", 3, "unknown fields"),
         ("head.mode", "x", "head.mode must be one of"),
         ("head.beta", 0, "head.beta must be an integer >= 1"),
@@ -86,13 +103,13 @@ def test_errors_name_the_field(where: str, value: object, message: str) -> None:
         target = target[name]
     target[last] = value
     with pytest.raises(ModelError, match=message):
-        registry.parse(data, Path())
+        parse(data, Path())
 
 
 def test_missing_field() -> None:
     data = {k: v for k, v in GOOD.items() if k != "licence"}
     with pytest.raises(ModelError, match="licence is missing"):
-        registry.parse(data, Path())
+        parse(data, Path())
 
 
 def test_load_checks_files(tmp_path: Path) -> None:

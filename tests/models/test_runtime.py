@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,21 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from tests.models.small import build, pair_description, write  # noqa: E402
+from tests.models.small import build, features, ingest, pair_description, write  # noqa: E402
 
-from vqafast.errors import InvalidArgument, ModelError, Unsupported  # noqa: E402
+from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported  # noqa: E402
 from vqafast.models import registry  # noqa: E402
 from vqafast.models.a2inet.export import TOLERANCE, _backbone, export_model  # noqa: E402
-from vqafast.models.a2inet.functional import hysteresis_pool, moment_pool  # noqa: E402
+from vqafast.models.a2inet.functional import moment_pool  # noqa: E402
+from vqafast.models.a2inet.lite import QUALITY_DIM  # noqa: E402
+from vqafast.models.a2inet.lite import QUALITY_VIEW as LITE_VIEW  # noqa: E402
 from vqafast.models.a2inet.network import A2INet  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
 from vqafast.models.backbones.resnet import resnet34_iqa  # noqa: E402
+from vqafast.models.model_json import parse  # noqa: E402
 from vqafast.models.spec import QualityView, SamplingSpec, SemanticView  # noqa: E402
+from vqafast.ops import scene_statistics  # noqa: E402
+from vqafast.scoring.report import pooler_of  # noqa: E402
 from vqafast.video.sampling import EveryFrame, TimeGrid, UniformCount  # noqa: E402
 from vqafast.video.source import ColorSpec, Frame, PixelLayout, Sampled  # noqa: E402
 
@@ -71,10 +77,10 @@ def close(a: Any, b: Any, tolerance: float = 1e-4) -> None:
 def test_frames_to_score(tiny: Any, count: int) -> None:
     spec, nets = tiny
     runtime = A2INetRuntime(spec, threads=1)
-    views = [runtime.ingest(sample(k)) for k in range(count)]
+    views = [ingest(runtime, sample(k)) for k in range(count)]
     assert views[0]["quality"].shape == (4, 2, 48, 48)
     assert views[0]["semantic"].shape == (1, 3, 40, 60)
-    q, s = runtime.features(views)
+    q, s = features(runtime, views)
     tq, ts = torch_features(views, nets)
     close(q, tq)
     close(s, ts)
@@ -82,20 +88,18 @@ def test_frames_to_score(tiny: Any, count: int) -> None:
     with torch.no_grad():
         score, expected = nets[2](tq[None], ts[None])
     close(raw, expected[0])
-    pooled, series = runtime.pool(raw)
-    close(pooled, score[0])
-    close(series, hysteresis_pool(expected)[1][0])
-    assert runtime.calibrate(pooled) == pytest.approx(min(max(pooled * 10 + 50, 0), 100))
+    pooled = pooler_of(spec).pool(raw, "hysteresis")
+    assert pooled == pytest.approx(min(max(float(score[0]) * 10 + 50, 0), 100), abs=1e-3)
 
 
 def test_batches_sizes_and_threads_do_not_matter(tiny: Any) -> None:
     runtime = A2INetRuntime(tiny[0], threads=1)
     samples = [sample(0), sample(1, width=120, height=70), sample(2), sample(3, width=40, height=33)]
-    views = [runtime.ingest(s) for s in samples]
-    q, s = runtime.features(views)
+    views = [ingest(runtime, s) for s in samples]
+    q, s = features(runtime, views)
     for other in (runtime, A2INetRuntime(tiny[0], threads=2)):
         for i, view in enumerate(views):
-            one = other.features([view])
+            one = features(other, [view])
             close(one[0][0], q[i])
             close(one[1][0], s[i])
 
@@ -103,26 +107,24 @@ def test_batches_sizes_and_threads_do_not_matter(tiny: Any) -> None:
 def test_pair_view(tiny: Any) -> None:
     runtime = A2INetRuntime(tiny[0], threads=1)
     pair, short = sample(0), Sampled(0, (frame(0),))
-    a, b = runtime.ingest(pair)["quality"], runtime.ingest(short)["quality"]
+    a, b = runtime.ingest_quality(pair), runtime.ingest_quality(short)
     np.testing.assert_array_equal(a[:, 0], b[:, 0])
     np.testing.assert_array_equal(b[:, 0], b[:, 1])
     assert not np.array_equal(a[:, 0], a[:, 1])
     changed = Sampled(0, (frame(0), frame(1, width=80)))
-    np.testing.assert_array_equal(runtime.ingest(changed)["quality"], b)
-    assert runtime.ingest(pair, draw=1)["quality"].shape == a.shape
-    grid_view = runtime.ingest(Sampled(0, (frame(0, width=48, height=48),)))["quality"][0, 0]
+    np.testing.assert_array_equal(runtime.ingest_quality(changed), b)
+    assert runtime.ingest_quality(pair, draw=1).shape == a.shape
+    grid_view = runtime.ingest_quality(Sampled(0, (frame(0, width=48, height=48),)))[0, 0]
     expected = (frame(0, width=48, height=48).planes[0].astype(np.float64) - 16) / 219
     np.testing.assert_allclose(grid_view, (np.clip(expected, 0, 1) - 0.5) / 0.25, atol=1e-4)
 
 
 def test_rotation_and_sample_aspect(tiny: Any) -> None:
     runtime = A2INetRuntime(tiny[0], threads=1)
-    turned = runtime.ingest(sample(0, rotation=90))
-    assert turned["semantic"].shape == (1, 3, 60, 40)
-    wide = runtime.ingest(sample(0, sample_aspect_ratio=Fraction(4, 3)))
-    assert wide["semantic"].shape == (1, 3, 40, 80)
-    broken = runtime.ingest(sample(0, sample_aspect_ratio=Fraction(1000, 1)))
-    assert broken["semantic"].shape == (1, 3, 40, 60)
+    turned = runtime.ingest_semantic(sample(0, rotation=90))
+    assert turned.shape == (1, 3, 60, 40)
+    wide = runtime.ingest_semantic(sample(0, sample_aspect_ratio=Fraction(4, 3)))
+    assert wide.shape == (1, 3, 40, 80)
 
 
 def test_selectors(tiny: Any) -> None:
@@ -133,7 +135,7 @@ def test_selectors(tiny: Any) -> None:
         (SamplingSpec("uniform_count", n=128), UniformCount(128)),
         (SamplingSpec("every_frame"), EveryFrame()),
     ):
-        spec = registry.parse(
+        spec = parse(
             {**registry_json(tiny[0]), "sampling": {"kind": sampling.kind, "burst": 2} | n_of(sampling)},
             tiny[0].directory,
         )
@@ -146,7 +148,7 @@ def n_of(sampling: SamplingSpec) -> dict[str, int]:
 
 
 def registry_json(spec: Any) -> dict[str, Any]:
-    from vqafast.models.spec import to_json
+    from vqafast.models.model_json import to_json
 
     return to_json(spec)
 
@@ -155,8 +157,9 @@ def test_errors(tiny: Any) -> None:
     with pytest.raises(Unsupported, match="no graphs calibrated for int8"):
         A2INetRuntime(tiny[0], precision="int8")
     runtime = A2INetRuntime(tiny[0], threads=1)
-    with pytest.raises(InvalidArgument, match="must not be empty"):
-        runtime.features([])
+    for features_of in (runtime.quality_features, runtime.semantic_features):
+        with pytest.raises(InvalidArgument, match="must not be empty"):
+            features_of([])
     with pytest.raises(InvalidArgument, match=r"semantic must be \(T, 20\)"):
         runtime.frame_scores(np.zeros((2, 20), np.float32), np.zeros((3, 20), np.float32))
     with pytest.raises(ModelError, match="finite"):
@@ -196,9 +199,9 @@ def test_full_resolution_motion_model(tmp_path: Path) -> None:
     assert max(parity.values()) <= TOLERANCE
     runtime = A2INetRuntime(spec, threads=1)
     assert (runtime.window, runtime.whole_windows) == (None, True)
-    views = [runtime.ingest(sample(k, width=64, height=48)) for k in range(6)]
+    views = [ingest(runtime, sample(k, width=64, height=48)) for k in range(6)]
     assert views[0]["quality"].shape == (1, 2, 48, 64)
-    q, s = runtime.features(views)
+    q, s = features(runtime, views)
     net = A2INet(nets[0], nets[1], nets[2].config, motion=True, frame_batch=4)
     net.head.load_state_dict(nets[2].state_dict())
     stacked = [torch.from_numpy(np.stack([v[n] for v in views]))[None] for n in ("quality", "semantic")]
@@ -208,7 +211,7 @@ def test_full_resolution_motion_model(tmp_path: Path) -> None:
         alone, _ = net(padded[0], padded[1][:, :, 0], torch.tensor([6]))
     raw = runtime.frame_scores(q, s)
     close(raw, expected[0])
-    close(runtime.pool(raw)[0], score[0])
+    assert pooler_of(spec).pool(raw, "hysteresis") == pytest.approx(float(score[0]) * 10 + 50, abs=1e-3)
     torch.testing.assert_close(alone, score)
 
 
@@ -236,8 +239,49 @@ def test_export_is_reproducible_and_private(tmp_path: Path) -> None:
         assert b".py" not in (tmp_path / "a" / name).read_bytes()
 
 
+def test_adaptive_grid_covers_the_picture_and_no_more(tiny: Any) -> None:
+    """`patches` is the largest grid: one patch of 48 for each 48 pixels begun in either direction."""
+    spec = replace(tiny[0], quality=replace(tiny[0].quality, patches=(3, 2), adaptive=True))
+    fixed = replace(tiny[0], quality=replace(tiny[0].quality, patches=(3, 2)))
+    adaptive, always = A2INetRuntime(spec, threads=1), A2INetRuntime(fixed, threads=1)
+    for (width, height), count in (
+        ((200, 200), 6), ((144, 96), 6), ((97, 48), 3), ((96, 49), 4), ((48, 48), 1), ((40, 33), 1),
+    ):  # fmt: skip
+        pair = sample(0, width=width, height=height)
+        assert adaptive.ingest_quality(pair).shape[0] == count
+        assert always.ingest_quality(pair).shape[0] == 6
+
+
+def test_features_of_an_op_need_no_graph(tmp_path: Path) -> None:
+    description = pair_description(quality=LITE_VIEW)
+    _, semantic, head = build(quality_dim=QUALITY_DIM)
+    spec, parity = export_model(
+        tmp_path, description, quality=None, semantic=semantic, head=head, sizes=((48, 64), (40, 56))
+    )
+    assert "quality.onnx" not in spec.files
+    assert "quality" not in parity
+    assert registry.load(tmp_path).quality.features == "scene_statistics"
+    runtime = A2INetRuntime(spec, threads=1)
+    views = [runtime.ingest_quality(sample(k, width=120, height=96)) for k in range(2)]
+    got = runtime.quality_features(views)
+    expected = [scene_statistics.reference(v).mean(axis=0) for v in views]
+    close(got, np.stack(expected), 1e-3)
+    # What the op cannot take is refused in words about the video, before any of it is decoded.
+    assert runtime.min_side == 96
+    with pytest.raises(TooSmall, match=r"x\.mp4: model tiny needs pictures of at least 96 .* got 200x95"):
+        runtime.check_size(200, 95, "x.mp4")
+    with pytest.raises(TooSmall, match="got 95x200"):
+        runtime.ingest_quality(sample(0, width=95, height=200))
+
+
 def test_export_refuses_what_does_not_fit(tmp_path: Path) -> None:
     quality, semantic, head = build()
+    with pytest.raises(InvalidArgument, match="quality must be a module exactly when"):
+        export_model(tmp_path, pair_description(), quality=None, semantic=semantic, head=head)
+    with pytest.raises(InvalidArgument, match="quality must be a module exactly when"):
+        export_model(
+            tmp_path, pair_description(quality=LITE_VIEW), quality=quality, semantic=semantic, head=head
+        )
     with pytest.raises(InvalidArgument, match="quality must give 20 pooled features"):
         export_model(
             tmp_path, pair_description(), quality=torch.nn.Sequential(quality, Doubled()),

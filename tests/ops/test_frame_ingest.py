@@ -118,6 +118,20 @@ def test_threads_give_the_same_bits(sample: IngestSample, rotation: int) -> None
     np.testing.assert_array_equal(one, many)
 
 
+@pytest.mark.parametrize("layout", ["yuv420p", "p010"])
+@pytest.mark.parametrize("size", [(320, 400), (300, 410)])
+@pytest.mark.parametrize("output", ["rgb", "luma"])
+def test_threads_give_the_same_bits_when_there_is_work_for_them(
+    layout: str, size: tuple[int, int], output: str
+) -> None:
+    """Small calls run on one thread whatever is asked for."""
+    frame = picture(960, 720, layout)
+    crops = [(x, y, 400, 320) for x in (0, 131, 560) for y in (1, 77, 400)]
+    one, two, many = (frame_ingest(frame, crops, size, output=output, threads=n) for n in (1, 2, 7))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one, many)
+
+
 @pytest.mark.parametrize("layout", ["yuv420p", "nv12", "p010", "gray"])
 @pytest.mark.parametrize("size", [(45, 67), (20, 30)])
 def test_planes_in_any_rows_of_memory(layout: str, size: tuple[int, int], target: str) -> None:
@@ -182,6 +196,33 @@ def test_never_touches_pixels_outside_the_filter() -> None:
     changed = replace(frame, planes=(planes[0], *frame.planes[1:]))
     crops, size = [(30, 20, 30, 20)], (20, 30)
     np.testing.assert_array_equal(frame_ingest(changed, crops, size), frame_ingest(frame, crops, size))
+
+
+SEMI_PLANAR = {"yuv420p": "nv12", "yuv420p10": Layout(bit_depth=10, semi_planar=True)}
+
+
+@pytest.mark.parametrize("layout", SEMI_PLANAR)
+@pytest.mark.parametrize("size", [(96, 160), (61, 75), (33, 97)])
+def test_scale_one_has_the_bits_of_the_general_kernels(
+    layout: str, size: tuple[int, int], target: str
+) -> None:
+    """Planar 4:2:0 has a kernel of its own at scale 1; pairs of the same chroma do not."""
+    height, width = size
+    frame = picture(width, height, layout)
+    pairs = SEMI_PLANAR[layout]
+    twin = replace(
+        frame,
+        planes=(frame.planes[0], np.stack(frame.planes[1:], axis=2)),
+        layout=LAYOUTS[pairs] if isinstance(pairs, str) else pairs,
+    )
+    for x, y, w, h in [
+        (0, 0, width, height),
+        (3, 1, width - 3, height - 1),
+        (2, 5, 35, 9),
+        (width - 41, 0, 41, 3),
+    ]:
+        ours, theirs = (frame_ingest(f, [(x, y, w, h)], (h, w), **IMAGENET) for f in (frame, twin))
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def smooth_frame(pixel_format: str, width: int = 128, height: int = 96) -> av.VideoFrame:

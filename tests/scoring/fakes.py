@@ -52,7 +52,8 @@ class FakeSource:
             k = picker.start(index, index / 10)
             if k is not None:
                 self.handed_out += 1
-                yield Sampled(k, (frame(index),))
+                last = min(index + selector.burst, self._count)
+                yield Sampled(k, tuple(frame(i) for i in range(index, last)))
 
     def close(self) -> None:
         self.closed = True
@@ -68,26 +69,34 @@ class FakeRuntime:
     """Features are the picture's mean plus the draw; a window's scores are features minus their mean
     plus the window's length, so that wrong windows show."""
 
-    def __init__(self, item_bytes: int = 4, whole_windows: bool = False) -> None:
+    def __init__(self, item_bytes: int = 4, whole_windows: bool = False, burst: int = 1) -> None:
         self.whole_windows = whole_windows
         self.batches: list[int] = []
         self.windows: list[int] = []
+        self.pictures = 0
         self._item = item_bytes // 4
+        self._burst = burst
 
     def selector(self) -> EveryFrame:
-        return EveryFrame()
+        return EveryFrame(burst=self._burst)
 
-    def ingest(self, sampled: Sampled, draw: int = 0) -> dict[str, np.ndarray]:
+    def ingest_quality(self, sampled: Sampled, draw: int = 0) -> np.ndarray:
         value = float(sampled.frames[0].planes[0].mean()) + 1000 * draw
-        return {"quality": np.full(self._item, value, dtype=np.float32)}
+        return np.full(self._item, value, dtype=np.float32)
 
-    def features(self, samples: Sequence[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-        self.batches.append(len(samples))
-        column = np.array([[s["quality"][0]] for s in samples], dtype=np.float32)
-        return column, column.copy()
+    def ingest_semantic(self, sampled: Sampled) -> np.ndarray:
+        self.pictures += 1
+        return sampled.frames[0].planes[0][:1, 0].astype(np.float32)
+
+    def quality_features(self, views: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([v[:1] for v in views], dtype=np.float32)
+
+    def semantic_features(self, views: Sequence[np.ndarray]) -> np.ndarray:
+        self.batches.append(len(views))
+        return np.array(views, dtype=np.float32)
 
     def frame_scores(self, quality: np.ndarray, semantic: np.ndarray) -> np.ndarray:
-        np.testing.assert_array_equal(quality, semantic)
+        np.testing.assert_array_equal(quality % 1000, semantic)
         self.windows.append(len(quality))
         return quality[:, 0] - quality[:, 0].mean() + len(quality)
 

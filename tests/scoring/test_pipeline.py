@@ -18,9 +18,9 @@ def run(source, runtime, scorer, draws=1, **kwargs):
     return pipeline.run(source, runtime, scorer, draws=draws, clock=StageClock(), **kwargs)
 
 
-def item(k, nbytes=4, draws=1):
-    views = tuple({"quality": np.full(nbytes // 4, k, np.float32)} for _ in range(draws))
-    return Item(k, k, k / 10, views)
+def item(k, nbytes=4, complete=True):
+    quality = (np.full(nbytes // 4, k, np.float32),)
+    return Item(k, k, k / 10, quality, np.full(1, k, np.float32), complete)
 
 
 def test_every_sample_is_scored_once_and_in_order():
@@ -71,6 +71,38 @@ def test_draws_are_kept_apart():
     # The fake's draws differ by a constant that its head removes.
     np.testing.assert_allclose(series.raw[1], series.raw[0], atol=1e-3)
     assert len(series.pts) == 8
+    assert runtime.windows == [8, 8, 8]
+    # Whatever the draws, a sample has one semantic view, and it is computed once.
+    assert runtime.pictures == 8
+    assert runtime.batches == [4, 4]
+
+
+def test_a_sample_that_lacks_frames_at_the_end_is_left_out():
+    runtime, told = FakeRuntime(burst=2), []
+    series = run(FakeSource(9), runtime, window_scorer(runtime), progress=told.append)
+    assert series.index == list(range(8))
+    assert runtime.windows == [8]
+    assert not series.incomplete
+    # Progress counts what is scored, not what was read.
+    assert [p.frames for p in told] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_sample_that_lacks_frames_is_kept_if_there_is_no_other(count):
+    runtime = FakeRuntime(burst=3)
+    series = run(FakeSource(count), runtime, window_scorer(runtime))
+    assert series.index == [0]
+    assert series.incomplete
+
+
+def test_what_waits_in_a_batch_counts_as_a_sample():
+    """Samples may be nowhere but in the batch, or in the window, when the last one comes."""
+    for batch in (1, 4):
+        runtime = FakeRuntime()
+        scorer = window_scorer(runtime, batch=batch)
+        assert [scorer.accept(item(k, complete=k < 1)) for k in (0, 1)] == [False, False]
+        assert scorer.finish().index == [0]
+        assert scorer.taken == 1
 
 
 def test_large_views_make_small_batches():
@@ -93,11 +125,10 @@ def test_decoding_waits_for_a_slow_model():
     ahead = []
 
     class SlowRuntime(FakeRuntime):
-        def features(self, samples):
+        def semantic_features(self, views):
             time.sleep(0.005)
-            done = sum(self.batches)
-            ahead.append(source.handed_out - done)
-            return super().features(samples)
+            ahead.append(source.handed_out - sum(self.batches))
+            return super().semantic_features(views)
 
     runtime = SlowRuntime()
     run(source, runtime, window_scorer(runtime))
@@ -110,10 +141,10 @@ def test_large_samples_wait_by_bytes(monkeypatch):
     source, ahead = FakeSource(40), []
 
     class SlowRuntime(FakeRuntime):
-        def features(self, samples):
+        def semantic_features(self, views):
             time.sleep(0.005)
             ahead.append(source.handed_out - sum(self.batches))
-            return super().features(samples)
+            return super().semantic_features(views)
 
     runtime = SlowRuntime(item_bytes=2048)
     run(source, runtime, window_scorer(runtime, batch=1))
@@ -134,7 +165,7 @@ def test_error_of_the_source_keeps_its_type():
 
 def test_error_of_the_ingest_keeps_its_type():
     class Broken(FakeRuntime):
-        def ingest(self, sampled, draw=0):
+        def ingest_quality(self, sampled, draw=0):
             raise ZeroDivisionError
 
     runtime = Broken()
@@ -165,9 +196,9 @@ def test_progress_is_told_every_sample():
 
 def test_stage_times_are_busy_times():
     class Slow(FakeRuntime):
-        def ingest(self, sampled, draw=0):
+        def ingest_quality(self, sampled, draw=0):
             time.sleep(0.01)
-            return super().ingest(sampled, draw)
+            return super().ingest_quality(sampled, draw)
 
     runtime, clock = Slow(), StageClock()
     began = time.perf_counter()

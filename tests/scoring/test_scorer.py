@@ -139,13 +139,31 @@ def test_shared_by_threads(scorer, clip, whole):
     assert got == [whole.score] * 3
 
 
-def test_a_short_clip(scorer, tmp_path):
+def test_a_video_of_one_frame(scorer, tmp_path):
     clips.encode(tmp_path / "one.mp4", clips.Clip(frames=1))
     got = scorer.assess(tmp_path / "one.mp4", window=2)
     assert got.counts.scored == 1
-    assert [w.code for w in got.warnings] == ["one_sample"]
+    assert [w.code for w in got.warnings] == ["no_motion", "one_sample"]
     for pooling in POOLINGS:
         assert scorer.score(tmp_path / "one.mp4", pooling=pooling) == pytest.approx(got.score, abs=1e-4)
+
+
+def test_a_video_of_one_pair_shows_motion(scorer, tmp_path):
+    clips.encode(tmp_path / "two.mp4", clips.Clip(frames=2))
+    assert [w.code for w in scorer.assess(tmp_path / "two.mp4").warnings] == ["one_sample"]
+
+
+def test_a_sample_on_the_very_last_frame_is_left_out(scorer, make_clip):
+    """Samples are at 0, 0.5 and 1 s of 24 frames a second: frame 24 is the third, without a pair."""
+    with_last = scorer.assess(make_clip("25 frames.mp4", clips.Clip(frames=25)), window=0.5)
+    complete = scorer.assess(make_clip("26 frames.mp4", clips.Clip(frames=26)), window=0.5)
+    assert [f.index for f in with_last.frames] == [0, 12]
+    assert [f.index for f in complete.frames] == [0, 12, 24]
+    assert len(with_last.segments) == 2
+    assert with_last.counts.scored == 2
+    # Nothing was damaged, so nothing counts as dropped and there is nothing to warn of.
+    assert with_last.counts.dropped == 0
+    assert with_last.warnings == ()
 
 
 def test_errors_keep_their_types_and_close_everything(scorer, tmp_path):

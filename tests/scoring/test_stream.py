@@ -134,7 +134,28 @@ def test_variable_frame_times(scorer, frames):
     for i, planes in enumerate(frames[:10]):
         stream.push(planes, 20 * i)
     got = stream.finish()
-    assert [f.pts for f in got.frames] == pytest.approx([2.0 * i for i in range(10)])
+    # The last frame has no successor: its sample would show no motion, and is left out.
+    assert [f.pts for f in got.frames] == pytest.approx([2.0 * i for i in range(9)])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 36])
+def test_ends_between_the_frames_of_a_sample(scorer, frames, count):
+    """A stream and a file agree wherever the video ends; samples begin at every fifth frame."""
+    header = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F{FPS}:1 Ip A1:1 C420jpeg"
+    data = clips.y4m([[p.tobytes() for p in planes] for planes in frames[:count]], header)
+    expected = scorer.assess(io.BytesIO(data))
+    stream = open_stream(scorer)
+    for planes in frames[:count]:
+        stream.push(planes)
+    got = stream.finish()
+    assert [f.index for f in got.frames] == [0, *range(5, count - 1, 5)]
+    assert [(f.index, f.score) for f in got.frames] == [(f.index, f.score) for f in expected.frames]
+    assert got.score == expected.score
+    assert [w.code for w in got.warnings] == [w.code for w in expected.warnings]
+    codes = {1: ["no_motion", "one_sample"], 2: ["one_sample"], 5: ["one_sample"], 6: ["one_sample"]}
+    assert [w.code for w in got.warnings] == codes.get(count, [])
+    assert got.counts.scored == expected.counts.scored == len(got.frames)
+    assert stream.rolling is not None
 
 
 def test_streams_share_a_scorer(scorer, frames, as_file):

@@ -43,7 +43,7 @@ def small(epochs=12):
 
 
 def fit_head(data, seed=0):
-    zeros = [np.zeros((len(q), 368), np.float32) for q in data.quality]
+    zeros = [np.zeros((len(q), 24), np.float32) for q in data.quality]
     args = data.quality, zeros, data.frame_labels, data.labels
     return head.fit(*args, recipe=small(), seed=seed), zeros
 

@@ -16,7 +16,7 @@ RESET, PLAIN = Coded(True, True, b""), Coded(False, True, b"")
 
 
 def plan(units: list[Unit[int]], selector: Any, window: int = 4, **options: Any) -> tuple[Any, Any]:
-    chooser = Chooser(selector.begin(tick=1.0), selector.burst, Clock(1.0, 1.0))
+    chooser = Chooser(selector.begin(), selector.burst, Clock(1.0, 1.0))
     settings = {"skip_nonref": True, "intra_only": False, "ordered": True, **options}
     planner: Planner[int] = Planner(chooser, window=window, **settings)
     steps = [step for unit in units for step in planner.push(unit)]

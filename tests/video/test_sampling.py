@@ -22,15 +22,15 @@ from vqafast.video.sampling import (
 )
 
 
-def starts(selector: Any, times: list[float], tick: float = 0.0) -> list[tuple[int, int]]:
-    picker = selector.begin(tick=tick, length=len(times))
+def starts(selector: Any, times: list[float]) -> list[tuple[int, int]]:
+    picker = selector.begin(length=len(times))
     return [(k, i) for i, t in enumerate(times) if (k := picker.start(i, t)) is not None]
 
 
 def test_time_grid_takes_the_first_frame_at_or_after_each_time() -> None:
     times = [i / 30 for i in range(90)]
     assert starts(TimeGrid(1), times) == [(0, 0), (1, 30), (2, 60)]
-    assert starts(TimeGrid(Fraction(30000, 1001)), times)[:3] == [(0, 0), (1, 2), (2, 3)]
+    assert starts(TimeGrid(Fraction(24)), times)[:3] == [(0, 0), (1, 2), (2, 3)]
 
 
 def test_time_grid_never_repeats_a_frame() -> None:
@@ -39,9 +39,18 @@ def test_time_grid_never_repeats_a_frame() -> None:
 
 def test_time_grid_forgives_rounded_timestamps() -> None:
     times = [round(i / 24, 3) for i in range(96)]  # Matroska rounds to a millisecond
-    assert [i for _, i in starts(TimeGrid(24), times, tick=0.001)] == list(range(96))
-    # A coarse tick is no licence: in an AVI the tick is the frame interval.
-    assert starts(TimeGrid(10), [0.0, 0.08, 0.16], tick=0.04) == [(0, 0), (1, 2)]
+    assert [i for _, i in starts(TimeGrid(24), times)] == list(range(96))
+    assert starts(TimeGrid(10), [0.0, 0.08, 0.16]) == [(0, 0), (1, 2)]
+
+
+def test_every_container_and_a_stream_are_sampled_alike() -> None:
+    """At 23.976 frames a second frame 995 is at 41.4998 s: it serves the sample at 41.5 s, also where
+    the time base is too fine to round it there."""
+    exact = [i * 1001 / 24000 for i in range(2000)]
+    expected = starts(TimeGrid(2, 2), exact)
+    assert (83, 995) in expected
+    for tick in (1 / 24000, 1001 / 24000, 1 / 90000, 1 / 12288, 0.001):
+        assert starts(TimeGrid(2, 2), [round(t / tick) * tick for t in exact]) == expected
 
 
 @given(
@@ -50,7 +59,7 @@ def test_time_grid_forgives_rounded_timestamps() -> None:
 )
 def test_time_grid_definition(steps: list[int], rate: Fraction) -> None:
     times = [float(t) / 1000 for t in np.cumsum([0, *steps])]
-    got = starts(TimeGrid(rate), times, tick=0.001)
+    got = starts(TimeGrid(rate), times)
     assert len({i for _, i in got}) == len(got)
     for k, i in got:
         assert times[i] >= k / rate - 0.0006

@@ -235,5 +235,7 @@ def test_push_checks_at_the_door() -> None:
         PushSource(64, 48, "rgb24", EveryFrame())
     with pytest.raises(errors.InvalidArgument):
         PushSource(64, 48, "yuv420p", UniformCount(3))
+    with pytest.raises(errors.InvalidArgument, match="between 1:16 and 16:1, got 1000"):
+        PushSource(64, 48, "yuv420p", EveryFrame(), sample_aspect_ratio=Fraction(1000))
     with pytest.raises(errors.TooSmall):
         PushSource(16, 48, "yuv420p", EveryFrame())

@@ -23,8 +23,8 @@ CginTensor strided(const TensorView* t) {
 void cgin_check_x(const TensorView& x) {
   check_ndim(kOp, "x", x, 3, "(B, T, D)");
   check_dtype(kOp, "x", x, DType::kFloat32);
-  check(kOp, x.shape[1] >= 1 && x.shape[2] >= 1, "x must have at least one time step and one channel",
-        concat("shape ", shape_text(x)));
+  VQAFAST_CHECK(kOp, x.shape[1] >= 1 && x.shape[2] >= 1, "x must have at least one time step and one channel",
+                concat("shape ", shape_text(x)));
 }
 
 void cgin(const Context& context, const TensorView& x, const TensorView& y, const TensorView* gamma_x,
@@ -37,14 +37,15 @@ void cgin(const Context& context, const TensorView& x, const TensorView& y, cons
   const NamedTensor modulation[] = {
       {"gamma_x", gamma_x}, {"theta_x", theta_x}, {"gamma_y", gamma_y}, {"theta_y", theta_y}};
   for (const NamedTensor& item : modulation) {
-    check(kOp, (item.tensor == nullptr) == adain,
-          concat(item.name, adain ? " must be None in mode 'adain'" : " must be given in modes 'cgin' and 'fgin'"),
-          item.tensor ? "a tensor" : "None");
+    VQAFAST_CHECK(
+        kOp, (item.tensor == nullptr) == adain,
+        concat(item.name, adain ? " must be None in mode 'adain'" : " must be given in modes 'cgin' and 'fgin'"),
+        item.tensor ? "a tensor" : "None");
     if (!item.tensor) continue;
     check_same_shape(kOp, item.name, *item.tensor, "x", x);
     check_dtype(kOp, item.name, *item.tensor, DType::kFloat32);
   }
-  check(kOp, std::isfinite(options.eps) && options.eps > 0, "eps must be positive", options.eps);
+  VQAFAST_CHECK(kOp, std::isfinite(options.eps) && options.eps > 0, "eps must be positive", options.eps);
   if (lengths) check_lengths(kOp, *lengths, x.shape[0], x.shape[1]);
   common_device(kOp,
                 {{"x", &x},

@@ -7,8 +7,6 @@
 namespace vqafast {
 namespace {
 
-using ingest::fail;
-
 std::int32_t position_at(const TensorView& positions, std::int64_t row, std::int64_t column, int axis) {
   return *reinterpret_cast<const std::int32_t*>(positions.as<const char>() + row * positions.stride[0] +
                                                 column * positions.stride[1] + axis * positions.stride[2]);
@@ -40,33 +38,35 @@ void check_arguments(const YuvFrame& frame, const TensorView& positions, int pat
   const char* op = "fragment_sample";
   check_yuv_frame(op, frame);
   common_device(op, {{"y", &frame.y}, {"positions", &positions}, {"out", &out}}, kOpHasCuda);
-  if (positions.ndim != 3) check_ndim(op, "positions", positions, 3, "(GH, GW, 2)");
-  if (positions.dtype != DType::kInt32) check_dtype(op, "positions", positions, DType::kInt32);
-  if (!(positions.shape[0] >= 1 && positions.shape[1] >= 1 && positions.shape[2] == 2))
-    fail(op, "positions must have shape (GH, GW, 2) with GH and GW at least 1",
-         concat("shape ", shape_text(positions)));
+  check_ndim(op, "positions", positions, 3, "(GH, GW, 2)");
+  check_dtype(op, "positions", positions, DType::kInt32);
+  VQAFAST_CHECK(op, positions.shape[0] >= 1 && positions.shape[1] >= 1 && positions.shape[2] == 2,
+                "positions must have shape (GH, GW, 2) with GH and GW at least 1",
+                concat("shape ", shape_text(positions)));
   const bool turned = frame.rotation % 180 != 0;
   const std::int64_t width = frame.y.shape[turned ? 0 : 1], height = frame.y.shape[turned ? 1 : 0];
-  if (!(patch >= 1 && patch <= width && patch <= height))
-    fail(op, concat("patch must be at least 1 and fit in the ", width, "x", height, " picture"), patch);
+  VQAFAST_CHECK(op, patch >= 1 && patch <= width && patch <= height,
+                concat("patch must be at least 1 and fit in the ", width, "x", height, " picture"), patch);
   for (std::int64_t row = 0; row < positions.shape[0]; ++row) {
     for (std::int64_t column = 0; column < positions.shape[1]; ++column) {
       const std::int64_t x = position_at(positions, row, column, 0), y = position_at(positions, row, column, 1);
-      if (!(x >= 0 && y >= 0 && x + patch <= width && y + patch <= height))
-        fail(op,
-             concat("the patch of cell (", row, ", ", column, ") must lie inside the ", width, "x", height, " picture"),
-             concat("x ", x, ", y ", y, " with patch ", patch));
+      VQAFAST_CHECK(
+          op, x >= 0 && y >= 0 && x + patch <= width && y + patch <= height,
+          concat("the patch of cell (", row, ", ", column, ") must lie inside the ", width, "x", height, " picture"),
+          concat("x ", x, ", y ", y, " with patch ", patch));
     }
   }
-  if (out.ndim != 3) check_ndim(op, "out", out, 3, nhwc ? "(H, W, C)" : "(C, H, W)");
-  if (!(out.dtype == DType::kFloat32 || out.dtype == DType::kFloat16))
-    fail(op, "out must be float32 or float16", name_of(out.dtype));
+  check_ndim(op, "out", out, 3, nhwc ? "(H, W, C)" : "(C, H, W)");
+  VQAFAST_CHECK(op, out.dtype == DType::kFloat32 || out.dtype == DType::kFloat16, "out must be float32 or float16",
+                name_of(out.dtype));
   const std::int64_t channels = out.shape[nhwc ? 2 : 0];
-  if (!(channels == 1 || channels == 3))
-    fail(op, "out must have 1 (luma) or 3 (RGB) channels", concat("shape ", shape_text(out)));
-  if (!(out.shape[nhwc ? 0 : 1] == positions.shape[0] * patch && out.shape[nhwc ? 1 : 2] == positions.shape[1] * patch))
-    fail(op, concat("out must hold ", positions.shape[0] * patch, " rows of ", positions.shape[1] * patch, " pixels"),
-         concat("shape ", shape_text(out)));
+  VQAFAST_CHECK(op, channels == 1 || channels == 3, "out must have 1 (luma) or 3 (RGB) channels",
+                concat("shape ", shape_text(out)));
+  VQAFAST_CHECK(
+      op,
+      out.shape[nhwc ? 0 : 1] == positions.shape[0] * patch && out.shape[nhwc ? 1 : 2] == positions.shape[1] * patch,
+      concat("out must hold ", positions.shape[0] * patch, " rows of ", positions.shape[1] * patch, " pixels"),
+      concat("shape ", shape_text(out)));
   check_normalisation(op, normalisation, static_cast<int>(channels));
 }
 

@@ -7,20 +7,16 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ops/frame_ingest/frame_ingest_color.h"
 #include "ops/frame_ingest/frame_ingest_plan.h"
+#include "ops/frame_ingest/frame_ingest_scale1.h"
 #include "ops/frame_ingest/frame_ingest_simd.h"
 #include "ops/frame_ingest/frame_ingest_write.h"
 
 namespace vqafast {
 namespace VQAFAST_ISA {
 
-using ingest::PlanePlan;
 using ingest::Taps;
-
-template <typename Sample>
-VQAFAST_INLINE const Sample* row_at(const std::uint8_t* base, std::ptrdiff_t row_stride, std::ptrdiff_t row) {
-  return reinterpret_cast<const Sample*>(base + row * row_stride);
-}
 
 // out[x] = sum over t of weight[t] * row_t[x], for kVectors vectors from x on.
 template <int kVectors, typename Sample>
@@ -159,66 +155,6 @@ VQAFAST_INLINE void resample_pair_row(const PlanePlan& plane, int row, float* pa
   *v_row = filter_horizontally(plane.x, v, v_out);
 }
 
-struct Color {
-  VFloat c[3][4], low[3], high[3];
-};
-
-VQAFAST_INLINE Color load_color(const CropPlan& plan) {
-  Color color;
-  for (int channel = 0; channel < plan.channels; ++channel) {
-    for (int i = 0; i < 4; ++i) color.c[channel][i] = splat(plan.color[channel][i]);
-    color.low[channel] = splat(plan.low[channel]);
-    color.high[channel] = splat(plan.high[channel]);
-  }
-  return color;
-}
-
-// One vector of every channel. R has no term in U and B none in V.
-template <int kChannels, bool kChroma, typename Luma, typename Out>
-VQAFAST_INLINE void color_vector(const Color& k, const Luma* y, const float* u, const float* v, Out* const* out,
-                                 int x) {
-  const VFloat luma = load(y + x);
-  VFloat value[3];
-  for (int c = 0; c < kChannels; ++c) value[c] = mul_add(k.c[c][0], luma, k.c[c][3]);
-  if constexpr (kChroma) {
-    const VFloat cb = load(u + x), cr = load(v + x);
-    value[0] = mul_add(k.c[0][2], cr, value[0]);
-    value[1] = mul_add(k.c[1][2], cr, mul_add(k.c[1][1], cb, value[1]));
-    value[2] = mul_add(k.c[2][1], cb, value[2]);
-  }
-  for (int c = 0; c < kChannels; ++c) store(clamp(value[c], k.low[c], k.high[c]), out[c] + x);
-}
-
-template <int kChannels, bool kChroma, typename Luma, typename Out>
-VQAFAST_INLINE void color_row(const Color& k, const Luma* y, const float* u, const float* v, Out* const* out,
-                              int count) {
-  if (count < kLanes) {
-    // Too short to overlap a full vector: `u` and `v` are padded, `y` and `out` may not be.
-    Luma padded_y[kLanes] = {};
-    Out padded_out[3][kLanes];
-    Out* const into[3] = {padded_out[0], padded_out[1], padded_out[2]};
-    for (int x = 0; x < count; ++x) padded_y[x] = y[x];
-    color_vector<kChannels, kChroma>(k, padded_y, u, v, into, 0);
-    for (int c = 0; c < kChannels; ++c) std::memcpy(out[c], padded_out[c], count * sizeof(Out));
-    return;
-  }
-  int x = 0;
-  for (; x + kLanes <= count; x += kLanes) color_vector<kChannels, kChroma>(k, y, u, v, out, x);
-  if (x < count) color_vector<kChannels, kChroma>(k, y, u, v, out, count - kLanes);
-}
-
-template <typename Luma, typename Out>
-VQAFAST_INLINE void color_row(const CropPlan& plan, const Color& k, const Luma* y, const float* u, const float* v,
-                              Out* const* out) {
-  if (plan.channels == 1) {
-    color_row<1, false>(k, y, u, v, out, plan.width);
-  } else if (plan.chroma) {
-    color_row<3, true>(k, y, u, v, out, plan.width);
-  } else {
-    color_row<3, false>(k, y, u, v, out, plan.width);
-  }
-}
-
 // Fetches the last source row of output row `row`. At scale 1 a row is done before memory has answered for the next
 // one, so rows are asked for kRowsAhead early; hardware prefetchers stop at the end of each row of a crop.
 constexpr int kRowsAhead = 4;
@@ -226,7 +162,8 @@ template <typename Sample>
 VQAFAST_INLINE void prefetch_row(const PlanePlan& plane, int row, int per_pixel) {
   const Taps& v = plane.y;
   const int item = static_cast<int>(sizeof(Sample)) * per_pixel;
-  const std::uint8_t* from = plane.data + (v.first + v.start[row] + v.used[row] - 1) * plane.row_stride;
+  const int last = v.start ? v.start[row] + v.used[row] - 1 : row;
+  const std::uint8_t* from = plane.data + (v.first + last) * plane.row_stride;
   for (int i = plane.x.first * item; i < plane.x.last * item; i += 64) __builtin_prefetch(from + i);
 }
 
@@ -247,14 +184,15 @@ VQAFAST_INLINE void ingest_rows(const CropPlan& plan, int begin, int end, float*
     const std::size_t used = static_cast<std::size_t>(x.last - x.first) * per_pixel;
     std::memset(scratch + row + used, 0, (ingest::source_row_floats(x, per_pixel) - used) * sizeof(float));
   };
-  clear_tail(at.luma, plan.luma.x, 1);
-  if (plan.chroma) {
+  const bool copies_luma = plan.luma.y.start == nullptr;
+  const bool doubles = doubles_rows(plan);
+  if (!copies_luma) clear_tail(at.luma, plan.luma.x, 1);
+  if (plan.chroma && !doubles) {
     clear_tail(at.u, plan.chroma_u.x, 1);
     clear_tail(at.v, plan.chroma_u.x, 1);
   }
   const Color color = load_color(plan);
   const bool direct = plan.out_column == static_cast<std::ptrdiff_t>(sizeof(Out));
-  const bool copies_luma = plan.luma.x.layout == ingest::Layout::kIdentity;
   const std::size_t width = ingest::round_up(plan.width, kMaxLanes);
   Out* tile = reinterpret_cast<Out*>(scratch + at.tile);
   const float *u = nullptr, *v = nullptr;
@@ -263,7 +201,7 @@ VQAFAST_INLINE void ingest_rows(const CropPlan& plan, int begin, int end, float*
   }
   for (int row = begin; row < end; ++row) {
     if (copies_luma) prefetch_rows<Sample>(plan, row + kRowsAhead);
-    if (plan.chroma) {
+    if (plan.chroma && !doubles) {
       if (plan.semi_planar) {
         resample_pair_row<Sample>(plan.chroma_u, row, scratch + at.pair, scratch + at.u, scratch + at.v,
                                   scratch + at.u_out, scratch + at.v_out, &u, &v);
@@ -276,11 +214,14 @@ VQAFAST_INLINE void ingest_rows(const CropPlan& plan, int begin, int end, float*
     for (int c = 0; c < plan.channels; ++c) {
       out[c] = direct ? out_at<Out>(plan, row, 0, c) : tile + (c * kRowsPerTask + row - begin) * width;
     }
-    const Taps& v_taps = plan.luma.y;
-    if (copies_luma && v_taps.used[row] == 1) {
-      // A single tap has weight 1 by normalisation.
-      const Sample* y = row_at<Sample>(plan.luma.data, plan.luma.row_stride, v_taps.first + v_taps.start[row]);
-      color_row(plan, color, y + plan.luma.x.first, u, v, out);
+    if (copies_luma) {
+      const Sample* y = row_at<Sample>(plan.luma.data, plan.luma.row_stride, plan.luma.y.first + row);
+      y += plan.luma.x.first;
+      if (doubles) {
+        double_row(plan, color, row, y, out);
+      } else {
+        color_row(plan, color, y, u, v, out);
+      }
     } else {
       const float* y = resample_row<Sample>(plan.luma, row, scratch + at.luma, scratch + at.y_out);
       color_row(plan, color, y, u, v, out);

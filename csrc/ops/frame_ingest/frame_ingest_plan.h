@@ -27,7 +27,8 @@ struct Lanes {
   int max_window;  // 0: no permuting
 };
 
-// Taps of one axis of one plane. Output i is the sum over t of weight(i, t) * sample[first + start[i] + t].
+// Taps of one axis of one plane. The arrays are null where output i is sample first + i on both axes. Otherwise
+// output i is the sum over t of weight(i, t) * sample[first + start[i] + t].
 struct Taps {
   Layout layout;
   int first, last;      // samples [first, last) are read
@@ -49,7 +50,9 @@ struct CropPlan {
   PlanePlan luma, chroma_u, chroma_v;  // chroma_v shares chroma_u's taps; semi-planar: chroma_u.data holds pairs
   bool wide_samples;                   // uint16
   bool semi_planar;
-  bool chroma;  // chroma is read
+  bool chroma;         // chroma is read
+  bool scale1_420;     // scale 1 of planar 4:2:0 to RGB
+  int chroma_columns;  // of the plane
   int channels;
   int height, width;  // of the output in coded orientation
   bool half;

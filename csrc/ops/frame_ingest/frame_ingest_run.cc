@@ -82,13 +82,19 @@ Crop to_coded(const Job& job, const Crop& shown, CropPlan* plan) {
   }
 }
 
-PlanePlan make_plane(const TensorView& plane, const Crop& crop, const CropPlan& plan, int shift_x, int shift_y,
-                     Lanes lanes, Carver& carver) {
+PlanePlan make_plane(const TensorView& plane, const Crop& crop, const CropPlan& plan, bool is_luma, int shift_x,
+                     int shift_y, Lanes lanes, Carver& carver) {
   PlanePlan p{};
   p.data = static_cast<const std::uint8_t*>(plane.data);
   p.row_stride = plane.stride[0];
   const Axis x{crop.x, crop.width, plan.width, shift_x, true, static_cast<int>(plane.shape[1])};
   const Axis y{crop.y, crop.height, plan.height, shift_y, false, static_cast<int>(plane.shape[0])};
+  // Chroma has no kernel that copies: it is filtered with single taps of weight 1.
+  if (is_luma && x.extent == x.count && y.extent == y.count) {
+    p.x = identity_taps(x);
+    p.y = identity_taps(y);
+    return p;
+  }
   p.x = make_taps(x, true, lanes, carver);
   p.y = make_taps(y, false, lanes, carver);
   return p;
@@ -103,9 +109,12 @@ CropPlan make_plan(const Job& job, std::int64_t k, Lanes lanes, Carver& carver) 
   plan.channels = job.channels;
   plan.half = job.half;
   const Crop crop = to_coded(job, job.crop(k), &plan);
-  plan.luma = make_plane(frame.y, crop, plan, 0, 0, lanes, carver);
+  plan.luma = make_plane(frame.y, crop, plan, true, 0, 0, lanes, carver);
   if (plan.chroma) {
-    plan.chroma_u = make_plane(frame.u, crop, plan, frame.chroma_shift_x, frame.chroma_shift_y, lanes, carver);
+    plan.chroma_u = make_plane(frame.u, crop, plan, false, frame.chroma_shift_x, frame.chroma_shift_y, lanes, carver);
+    plan.chroma_columns = static_cast<int>(frame.u.shape[1]);
+    plan.scale1_420 = !plan.luma.y.start && !plan.semi_planar && frame.chroma_shift_x == 1 &&
+                      frame.chroma_shift_y == 1 && crop.width == plan.width && crop.height == plan.height;
     if (!plan.semi_planar) {
       plan.chroma_v = plan.chroma_u;
       plan.chroma_v.data = static_cast<const std::uint8_t*>(frame.v.data);
@@ -114,6 +123,15 @@ CropPlan make_plan(const Job& job, std::int64_t k, Lanes lanes, Carver& carver) 
   }
   if (!carver.counting()) fill_color(frame, job.normalisation, &plan);
   return plan;
+}
+
+// Samples that one thread should have to itself: about 25 us of work, several times what it takes to wake another.
+constexpr std::int64_t kSamplesPerWorker = std::int64_t{1} << 18;
+
+std::int64_t samples_of(const CropPlan& plan) {
+  const Taps &x = plan.luma.x, &y = plan.luma.y;
+  const std::int64_t read = static_cast<std::int64_t>(x.last - x.first) * (y.last - y.first);
+  return plan.channels * std::max(read, static_cast<std::int64_t>(plan.width) * plan.height);
 }
 
 struct Workspace {
@@ -127,15 +145,18 @@ struct Workspace {
 Workspace lay_out(const Context& context, const Job& job, Carver& carver) {
   const Lanes lanes = VQAFAST_SELECT_KERNEL(ingest_lanes_cpu)();
   Workspace w{};
+  std::int64_t samples = 0;
   w.plans = carver.take<CropPlan>(job.crops);
   for (std::int64_t k = 0; k < job.crops; ++k) {
     const CropPlan plan = make_plan(job, k, lanes, carver);
     w.scratch_floats = std::max(w.scratch_floats, scratch_layout(plan).floats);
+    samples += samples_of(plan);
     w.blocks = (plan.height + kRowsPerTask - 1) / kRowsPerTask;
     if (!carver.counting()) w.plans[k] = plan;
   }
   const int threads = context.threads > 0 ? context.threads : usable_threads();
-  w.workers = static_cast<int>(std::min<std::int64_t>(threads, job.crops * w.blocks));
+  w.workers =
+      static_cast<int>(std::min({std::int64_t{threads}, job.crops * w.blocks, 1 + samples / kSamplesPerWorker}));
   w.scratch = carver.take<float>(w.scratch_floats * w.workers);
   return w;
 }

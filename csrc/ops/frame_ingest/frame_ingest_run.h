@@ -4,19 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <string>
 
-#include "core/check.h"
 #include "core/context.h"
 #include "ops/frame_ingest/frame_ingest.h"
 
 namespace vqafast::ingest {
-
-// For `if (!holds) fail(...)`: these ops run in tens of microseconds, and a message costs one.
-template <typename Got>
-[[noreturn]] void fail(const char* op, const std::string& must, const Got& got) {
-  throw InvalidArgument(concat(op, ": ", must, ", got ", got));
-}
 
 // Display orientation. `out` is the first element of channel 0.
 struct Crop {

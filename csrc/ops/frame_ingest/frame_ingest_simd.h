@@ -37,6 +37,14 @@ VQAFAST_INLINE VFloat clamp(VFloat a, VFloat low, VFloat high) {
   return (VFloat)_mm512_max_ps((__m512)low, _mm512_min_ps((__m512)a, (__m512)high));
 }
 
+// a0 b0 a1 b1 ...: the first kLanes of them, then the others.
+VQAFAST_INLINE void interleave(VFloat a, VFloat b, VFloat* low, VFloat* high) {
+  const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+  *low = (VFloat)_mm512_permutex2var_ps((__m512)a, first, (__m512)b);
+  *high = (VFloat)_mm512_permutex2var_ps((__m512)a, second, (__m512)b);
+}
+
 VQAFAST_INLINE Index window_index(const std::int32_t* start) {
   return _mm512_sub_epi32(_mm512_loadu_si512(start), _mm512_set1_epi32(start[0]));
 }
@@ -74,6 +82,12 @@ VQAFAST_INLINE VFloat clamp(VFloat a, VFloat low, VFloat high) {
   return (VFloat)_mm256_max_ps((__m256)low, _mm256_min_ps((__m256)a, (__m256)high));
 }
 
+VQAFAST_INLINE void interleave(VFloat a, VFloat b, VFloat* low, VFloat* high) {
+  const __m256 even = _mm256_unpacklo_ps((__m256)a, (__m256)b), odd = _mm256_unpackhi_ps((__m256)a, (__m256)b);
+  *low = (VFloat)_mm256_permute2f128_ps(even, odd, 0x20);
+  *high = (VFloat)_mm256_permute2f128_ps(even, odd, 0x31);
+}
+
 VQAFAST_INLINE Index window_index(const std::int32_t* start) {
   return _mm256_sub_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(start)), _mm256_set1_epi32(start[0]));
 }
@@ -102,6 +116,10 @@ VQAFAST_INLINE VFloat mul_add(VFloat a, VFloat b, VFloat c) { return a * b + c; 
 VQAFAST_INLINE VFloat clamp(VFloat a, VFloat low, VFloat high) {
   a = a < high ? a : high;
   return low > a ? low : a;
+}
+VQAFAST_INLINE void interleave(VFloat a, VFloat b, VFloat* low, VFloat* high) {
+  *low = VFloat{a[0], b[0], a[1], b[1]};
+  *high = VFloat{a[2], b[2], a[3], b[3]};
 }
 
 #endif

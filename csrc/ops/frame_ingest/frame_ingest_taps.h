@@ -63,6 +63,17 @@ inline bool permutes(const Axis& axis, Lanes lanes) {
   return std::ceil((lanes.lanes - 1) * axis.scale()) + 2 <= lanes.max_window;
 }
 
+// For a plane that is only copied on both axes.
+inline Taps identity_taps(const Axis& axis) {
+  Taps t{};
+  t.layout = Layout::kIdentity;
+  t.first = axis.begin;
+  t.last = axis.begin + axis.count;
+  t.padded = static_cast<int>(round_up(axis.count, kMaxLanes));
+  t.taps = 1;
+  return t;
+}
+
 // `horizontal` chooses among the layouts of a row filter; a vertical one is always (output, tap).
 inline Taps make_taps(const Axis& axis, bool horizontal, Lanes lanes, Carver& carver) {
   Taps t{};

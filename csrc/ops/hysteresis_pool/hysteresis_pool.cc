@@ -14,14 +14,14 @@ constexpr const char* kOp = "hysteresis_pool";
 void hysteresis_pool_check_q(const TensorView& q) {
   check_ndim(kOp, "q", q, 2, "(B, T)");
   check_dtype(kOp, "q", q, DType::kFloat32);
-  check(kOp, q.shape[1] >= 1, "q must have at least one time step", concat("shape ", shape_text(q)));
+  VQAFAST_CHECK(kOp, q.shape[1] >= 1, "q must have at least one time step", concat("shape ", shape_text(q)));
 }
 
 void hysteresis_pool(const Context& context, const TensorView& q, const TensorView* lengths,
                      const HysteresisPoolOptions& options, const TensorView& pooled, const TensorView& series) {
   hysteresis_pool_check_q(q);
-  check(kOp, options.alpha >= 0 && options.alpha <= 1, "alpha must lie in 0..1", options.alpha);
-  check(kOp, options.beta >= 1, "beta must be at least 1", options.beta);
+  VQAFAST_CHECK(kOp, options.alpha >= 0 && options.alpha <= 1, "alpha must lie in 0..1", options.alpha);
+  VQAFAST_CHECK(kOp, options.beta >= 1, "beta must be at least 1", options.beta);
   if (lengths) check_lengths(kOp, *lengths, q.shape[0], q.shape[1]);
   common_device(kOp, {{"q", &q}, {"lengths", lengths}, {"pooled", &pooled}, {"series", &series}}, kOpHasCuda);
 

@@ -36,11 +36,12 @@ MomentPoolArgs shape_args(const TensorView& x, MapLayout layout) {
 }  // namespace
 
 void moment_pool_check_x(const TensorView& x) {
-  check(kOp, x.ndim == 4, "x must have 4 dimensions (N, C, H, W) or (N, H, W, C)", concat("shape ", shape_text(x)));
-  check(kOp, x.dtype == DType::kFloat32 || x.dtype == DType::kFloat16, "x must be float32 or float16",
-        name_of(x.dtype));
-  check(kOp, x.shape[1] >= 1 && x.shape[2] >= 1 && x.shape[3] >= 1, "x must have channels and pixels",
-        concat("shape ", shape_text(x)));
+  VQAFAST_CHECK(kOp, x.ndim == 4, "x must have 4 dimensions (N, C, H, W) or (N, H, W, C)",
+                concat("shape ", shape_text(x)));
+  VQAFAST_CHECK(kOp, x.dtype == DType::kFloat32 || x.dtype == DType::kFloat16, "x must be float32 or float16",
+                name_of(x.dtype));
+  VQAFAST_CHECK(kOp, x.shape[1] >= 1 && x.shape[2] >= 1 && x.shape[3] >= 1, "x must have channels and pixels",
+                concat("shape ", shape_text(x)));
 }
 
 std::int64_t moment_pool_workspace(const TensorView& x, MapLayout layout) {

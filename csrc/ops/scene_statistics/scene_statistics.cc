@@ -35,11 +35,11 @@ Sizes sizes_of(const TensorView& frames) {
 void scene_statistics_check_frames(const TensorView& frames) {
   check_ndim(kOp, "frames", frames, 4, "(N, 2, H, W)");
   check_dtype(kOp, "frames", frames, DType::kFloat32);
-  check(kOp, frames.shape[1] == 2, "frames must have 2 channels, a picture and the one after it",
-        concat("shape ", shape_text(frames)));
-  check(kOp, frames.shape[2] >= scene::kMinSide && frames.shape[3] >= scene::kMinSide,
-        concat("frames must be at least ", scene::kMinSide, " pixels high and wide"),
-        concat("shape ", shape_text(frames)));
+  VQAFAST_CHECK(kOp, frames.shape[1] == 2, "frames must have 2 channels, a picture and the one after it",
+                concat("shape ", shape_text(frames)));
+  VQAFAST_CHECK(kOp, frames.shape[2] >= scene::kMinSide && frames.shape[3] >= scene::kMinSide,
+                concat("frames must be at least ", scene::kMinSide, " pixels high and wide"),
+                concat("shape ", shape_text(frames)));
 }
 
 std::size_t scene_statistics_workspace_bytes(const Context& context, const TensorView& frames) {
@@ -55,8 +55,9 @@ void scene_statistics(const Context& context, const TensorView& frames, const Te
   common_device(kOp, {{"frames", &frames}, {"out", &out}}, kOpHasCuda);
   const Sizes sizes = sizes_of(frames);
   if (sizes.items == 0) return;
-  check(kOp, workspace_bytes >= sizes.partial_bytes + sizes.slot_bytes,
-        concat("workspace must have at least ", sizes.partial_bytes + sizes.slot_bytes, " bytes"), workspace_bytes);
+  VQAFAST_CHECK(kOp, workspace_bytes >= sizes.partial_bytes + sizes.slot_bytes,
+                concat("workspace must have at least ", sizes.partial_bytes + sizes.slot_bytes, " bytes"),
+                workspace_bytes);
 
   scene::Args args{};
   args.frames = frames.as<const char>();

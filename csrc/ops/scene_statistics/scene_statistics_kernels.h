@@ -35,8 +35,7 @@ VQAFAST_KERNEL_INLINE Window<V> window_of(V a3, V a2, V a1, V centre, V b1, V b2
   a1 -= centre, a2 -= centre, a3 -= centre;
   b1 -= centre, b2 -= centre, b3 -= centre;
   const V mean = kGauss1 * (a1 + b1) + kGauss2 * (a2 + b2) + kGauss3 * (a3 + b3);
-  const V square = kGauss1 * (a1 * a1 + b1 * b1) + kGauss2 * (a2 * a2 + b2 * b2) +
-                   kGauss3 * (a3 * a3 + b3 * b3);
+  const V square = kGauss1 * (a1 * a1 + b1 * b1) + kGauss2 * (a2 * a2 + b2 * b2) + kGauss3 * (a3 * a3 + b3 * b3);
   return {mean, square - mean * mean};
 }
 

@@ -13,11 +13,11 @@ constexpr int kDctChannels = 2 * kDctBands;
 constexpr int kGrid = 16;
 constexpr int kChannels = kScales * kScaleChannels + kDctChannels + kGrid;
 
-constexpr int kReach = 3;           // of the 7-tap window
-constexpr int kCrop = kReach + 1;   // rows and columns at each edge without maps: the window and a neighbour
-constexpr int kRing = 8;            // rows a scale keeps: 7 for the window, 8 for the DCT
+constexpr int kReach = 3;                  // of the 7-tap window
+constexpr int kCrop = kReach + 1;          // rows and columns at each edge without maps: the window and a neighbour
+constexpr int kRing = 8;                   // rows a scale keeps: 7 for the window, 8 for the DCT
 constexpr int kScaleRows = 2 * kRing + 6;  // row buffers of a scale
-constexpr int kMinSide = 96;        // leaves 4 x 4 pixels of maps at the last scale
+constexpr int kMinSide = 96;               // leaves 4 x 4 pixels of maps at the last scale
 constexpr int kBandRows = 64;
 
 // Moments of one channel over one band.

@@ -90,8 +90,8 @@ VQAFAST_INLINE void transform_row(const Scale& s, std::int64_t y) {
               *b1 = s.x_row(y + 1), *b2 = s.x_row(y + 2), *b3 = s.x_row(y + 3);
   for (std::int64_t i = 0; i < s.width; i += kLanes) {
     const VFloat c = load(centre + i);
-    const Window<VFloat> column = window_of(load(a3 + i), load(a2 + i), load(a1 + i), c, load(b1 + i), load(b2 + i),
-                                            load(b3 + i));
+    const Window<VFloat> column =
+        window_of(load(a3 + i), load(a2 + i), load(a1 + i), c, load(b1 + i), load(b2 + i), load(b3 + i));
     store(c + column.mean, s.mean + i);
     store(column.variance, s.variance + i);
   }
@@ -99,10 +99,10 @@ VQAFAST_INLINE void transform_row(const Scale& s, std::int64_t y) {
   for (std::int64_t i = 0; i < s.width - 2 * kReach; i += kLanes) {
     const float *m = s.mean + i, *v = s.variance + i;
     const VFloat middle = load(m + 3);
-    const Window<VFloat> row = window_of(load(m), load(m + 1), load(m + 2), middle, load(m + 4), load(m + 5),
-                                         load(m + 6));
-    const VFloat within = window_mean(load(v), load(v + 1), load(v + 2), load(v + 3), load(v + 4), load(v + 5),
-                                      load(v + 6));
+    const Window<VFloat> row =
+        window_of(load(m), load(m + 1), load(m + 2), middle, load(m + 4), load(m + 5), load(m + 6));
+    const VFloat within =
+        window_mean(load(v), load(v + 1), load(v + 2), load(v + 3), load(v + 4), load(v + 5), load(v + 6));
     const VFloat dev = deviation_of(within + row.variance);
     store(dev, deviation + i);
     store((load(centre + i + kReach) - middle - row.mean) / (dev + 1.0f), mscn + i);

@@ -101,9 +101,10 @@ def _print_result(result: Assessment, alone: bool, quiet: bool) -> None:
 
 def about(result: Assessment) -> str:
     """Write the line below the score: model, frames, seconds, and the spread if there is one."""
+    scored = result.counts.scored
     parts = [
         f"{result.model.name} {result.model.version}",
-        f"{result.counts.scored} frames scored",
+        f"{scored} frame{'' if scored == 1 else 's'} scored",
         f"{result.timings.total:.2f} s",
     ]
     if result.spread is not None:

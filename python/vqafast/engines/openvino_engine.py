@@ -6,7 +6,7 @@ import os
 import sys
 from functools import cache
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vqafast.errors import EngineUnavailable, InvalidArgument, ModelError, Unsupported
 
@@ -61,7 +61,7 @@ class OpenVinoEngine:
         # Compiling may give a tensor the names of others that it removes, so they are taken here.
         inputs = tuple(i.get_any_name() for i in graph.inputs)
         outputs = tuple(o.get_any_name() for o in graph.outputs)
-        _check_precision(core, graph, precision)
+        _check_precision(graph, precision)
         kind = ov.Type.bf16 if precision == "bf16" else ov.Type.f32
         config: dict[str, Any] = {
             # The default would be bf16 wherever the CPU has it.
@@ -87,7 +87,7 @@ class OpenVinoEngine:
         self._inputs = inputs
         self._outputs = outputs
         self._ranks = {n: i.get_partial_shape().rank for n, i in zip(inputs, compiled.inputs, strict=True)}
-        self._name = f"openvino {ov.__version__.split('-')[0]}"
+        self._name = f"openvino {_version(ov)}"
         self._precision = precision
         self._threads = threads
 
@@ -137,6 +137,25 @@ class OpenVinoEngine:
         return {name: result[i] for i, name in enumerate(self._outputs)}
 
 
+class Library(NamedTuple):
+    """What the installed OpenVINO is and does: its version, devices, and what its CPU device can do."""
+
+    version: str
+    devices: tuple[str, ...]
+    cpu_capabilities: tuple[str, ...]
+
+
+def library() -> Library:
+    """Describe OpenVINO without making an engine; `EngineUnavailable` when it cannot be imported."""
+    ov, core = _core()
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return Library(_version(ov), tuple(core.available_devices), tuple(sorted(able)))
+
+
+def _version(ov: Any) -> str:
+    return str(ov.__version__).split("-", maxsplit=1)[0]
+
+
 @cache
 def _core() -> tuple[Any, Any]:
     """Import openvino and make one Core, on first use.
@@ -159,11 +178,11 @@ def _core() -> tuple[Any, Any]:
     return ov, ov.Core()
 
 
-def _check_precision(core: Any, graph: Any, precision: str) -> None:
+def _check_precision(graph: Any, precision: str) -> None:
     if precision == "bf16":
-        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        able = library().cpu_capabilities
         if "BF16" not in able:
-            raise Unsupported(f"precision bf16 needs a CPU with bf16, this one has {sorted(able)}")
+            raise Unsupported(f"precision bf16 needs a CPU with bf16, this one has {list(able)}")
     if precision == "int8" and not any(op.get_type_name() in _QUANTISED for op in graph.get_ops()):
         raise Unsupported("precision int8 needs a graph quantised with calibration data, got a float graph")
 

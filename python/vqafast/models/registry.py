@@ -9,35 +9,12 @@ from typing import TYPE_CHECKING
 
 from vqafast.errors import MissingFile, ModelError
 
-from .spec import (
-    Calibration,
-    HeadSpec,
-    ModelSpec,
-    QualityView,
-    SamplingSpec,
-    Scale,
-    SemanticView,
-    parse,
-    weights_digest,
-)
+from .model_json import parse
 
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = [
-    "BUILTIN",
-    "DEFAULT",
-    "Calibration",
-    "HeadSpec",
-    "ModelSpec",
-    "QualityView",
-    "SamplingSpec",
-    "Scale",
-    "SemanticView",
-    "load",
-    "parse",
-    "weights_digest",
-]
+    from .spec import ModelSpec
 
 BUILTIN: tuple[str, ...] = ("a2inet-lite",)
 DEFAULT = "a2inet-lite"

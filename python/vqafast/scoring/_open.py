@@ -12,10 +12,6 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from vqafast import video
 from vqafast.errors import InvalidArgument
 from vqafast.scoring._pipe import cancellable
-from vqafast.video.open import peek
-from vqafast.video.pyav import PyAVSource
-from vqafast.video.sniff import Y4M_MAGIC
-from vqafast.video.y4m import Y4MSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,8 +44,7 @@ def open_source(path: str | os.PathLike[str] | BinaryIO, threads: int) -> Iterat
             yield _standard_input(stack, threads)
         elif isinstance(path, (str, os.PathLike)) or hasattr(path, "read"):
             source: FrameSource = video.open_source(path, threads)
-            stack.callback(source.close)
-            yield Opened(source)
+            yield Opened(stack.enter_context(source))
         else:
             raise InvalidArgument(f"path: must be a path or a binary file object, got {type(path).__name__}")
 
@@ -62,8 +57,5 @@ def _standard_input(stack: contextlib.ExitStack, threads: int) -> Opened:
         stdin = cast("BinaryIO", io.BufferedReader(pipe, _PIPE_BUFFER))
         stack.callback(stdin.close)
         cancel = pipe.cancel
-    head, stdin = peek(stdin, len(Y4M_MAGIC))
-    source: FrameSource
-    source = Y4MSource(stdin, "-") if head == Y4M_MAGIC else PyAVSource(stdin, threads, path="-")
-    stack.callback(source.close)
-    return Opened(source, cancel)
+    source: FrameSource = video.open_source(stdin, threads, path="-")
+    return Opened(stack.enter_context(source), cancel)

@@ -10,7 +10,7 @@ from vqafast.models import registry
 from vqafast.scoring.assessment import WarningNote
 
 if TYPE_CHECKING:
-    from vqafast.models.registry import ModelSpec
+    from vqafast.models.spec import ModelSpec
 
 DEVICES: tuple[str, ...] = ("cpu", "cuda", "auto")
 
@@ -24,9 +24,10 @@ def load_spec(model: str | os.PathLike[str] | None) -> ModelSpec:
         known = ", ".join(registry.BUILTIN)
         if wanted in registry.BUILTIN:
             message = f"model {wanted!r} must be part of the installation, got no {error.path}"
-        else:
-            message = f"model must be one of {known}, or a directory with a model.json, got {wanted!r}"
-        raise ModelError(message, path=error.path) from error
+            raise ModelError(message, path=error.path) from error
+        raise ModelError(
+            f"model must be one of {known}, or a directory with a model.json, got {wanted!r}"
+        ) from error
 
 
 def resolve_device(device: str) -> tuple[str, tuple[WarningNote, ...]]:

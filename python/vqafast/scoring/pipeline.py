@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vqafast.scoring._channel import Channel, ChannelClosedError
-from vqafast.scoring.windows import Item, Runtime, Series, StageClock, WindowScorer
+from vqafast.scoring.windows import Item, Runtime, Series, StageClock, WindowScorer, ingest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,11 @@ def run(
         daemon=True,
     )
     producer.start()
-    frames = 0
     try:
         for item in channel:
             scorer.accept(item)
-            frames += 1
             if progress is not None:
-                progress(Progress(item.pts, source.info.duration, frames))
+                progress(Progress(item.pts, source.info.duration, scorer.taken))
         return scorer.finish()
     finally:
         channel.close()
@@ -91,13 +89,10 @@ def _produce(
             since = clock.add("decode", since)
             if sampled is None:
                 break
-            views = tuple(runtime.ingest(sampled, draw) for draw in range(draws))
+            item = ingest(runtime, sampled, draws, selector.burst)
             clock.add("ingest", since)
-            first = sampled.frames[0]
-            complete = len(sampled.frames) >= selector.burst
-            item = Item(sampled.k, first.index, first.pts, views, complete)
             # Decoded planes must not outlive their ingest: waiting for room may take long.
-            del sampled, first, views
+            del sampled
             channel.put(item, item.nbytes)
             del item
     except ChannelClosedError:

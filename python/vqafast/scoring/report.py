@@ -28,7 +28,7 @@ from vqafast.scoring.pooling import Pooler
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vqafast.models.registry import ModelSpec
+    from vqafast.models.spec import ModelSpec
     from vqafast.scoring.windows import Series, StageClock
     from vqafast.video.source import Counts as SourceCounts
     from vqafast.video.source import VideoInfo, Warning_

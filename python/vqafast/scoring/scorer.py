@@ -147,6 +147,8 @@ class Scorer:
             check_window(window)
         clock = StageClock()
         with open_source(path, self._run.threads) as opened:
+            info = opened.source.info
+            self._runtime.check_size(info.width, info.height, info.path)
             clock.add("open", began)
             series = pipeline.run(
                 opened.source,
@@ -200,6 +202,8 @@ class Scorer:
         InvalidArgument, Unsupported
             For a form of pictures that cannot be scored, or a model that must know the length of
             the video beforehand.
+        TooSmall, TooLarge
+            For pictures outside the limits of vqafast or of the model.
         """
         check_pooling(pooling)
         if window is not None:
@@ -215,6 +219,7 @@ class Scorer:
             rotation=rotation,
             sample_aspect_ratio=sample_aspect_ratio,
         )
+        self._runtime.check_size(width, height)
         clock = StageClock()
         return ScoreStream(
             source,

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vqafast.errors import InvalidArgument
 from vqafast.scoring.report import RunInfo, assemble, pooler_of
-from vqafast.scoring.windows import Item, Runtime, StageClock, WindowScorer
+from vqafast.scoring.windows import Runtime, StageClock, WindowScorer, ingest
+from vqafast.video.source import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from types import TracebackType
 
     from vqafast.scoring.assessment import Assessment
     from vqafast.video.push import PushSource
     from vqafast.video.source import Sampled
 
 
-class ScoreStream:
+class ScoreStream(Closing):
     """Made by `Scorer.stream`. Frames go in one by one, in presentation order.
 
     Work is done in the thread that pushes. Memory does not grow with the pictures seen: what is
@@ -132,27 +132,13 @@ class ScoreStream:
         self._closed = True
         self._source.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _accept(self, samples: Iterable[Sampled]) -> bool:
         rolled = False
         for sampled in samples:
             since = time.perf_counter()
-            draws = range(self._run.draws)
-            views = tuple(self._runtime.ingest(sampled, draw) for draw in draws)
+            item = ingest(self._runtime, sampled, self._run.draws, self._burst)
             self._clock.add("ingest", since)
-            first = sampled.frames[0]
-            complete = len(sampled.frames) >= self._burst
-            if self._scorer.accept(Item(sampled.k, first.index, first.pts, views, complete)):
+            if self._scorer.accept(item):
                 self._roll()
                 rolled = True
         return rolled

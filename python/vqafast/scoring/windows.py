@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vqafast.video.sampling import Selector
     from vqafast.video.source import Sampled
 
-Views = dict[str, NDArray[Any]]
+View = NDArray[Any]
 Features = NDArray[np.float32]
 
 # A batch is also cut by size: eight full-resolution views of 4K would not fit the memory budget,
@@ -36,7 +36,8 @@ class Runtime(Protocol):
     Attributes
     ----------
     whole_windows : bool
-        True when `features` must be given exactly one window, because a backbone looks along time.
+        True when the features must be asked for exactly one window, because a backbone looks along
+        time.
     """
 
     @property
@@ -48,12 +49,20 @@ class Runtime(Protocol):
         """Which frames to sample."""
         ...
 
-    def ingest(self, sampled: Sampled, draw: int = 0) -> Views:
-        """Convert one sample with the patch positions of `draw`; the result owns its memory."""
+    def ingest_quality(self, sampled: Sampled, draw: int = 0) -> View:
+        """Convert the patches of one sample at the positions of `draw`; owns its memory."""
         ...
 
-    def features(self, samples: Sequence[Views]) -> tuple[Features, Features]:
-        """Quality ``(n, Dq)`` and semantic ``(n, Ds)`` features of n samples."""
+    def ingest_semantic(self, sampled: Sampled) -> View:
+        """Convert the whole picture of one sample; owns its memory."""
+        ...
+
+    def quality_features(self, views: Sequence[View]) -> Features:
+        """Features ``(n, Dq)`` of the patches of n samples."""
+        ...
+
+    def semantic_features(self, views: Sequence[View]) -> Features:
+        """Features ``(n, Ds)`` of the pictures of n samples."""
         ...
 
     def frame_scores(self, quality: Features, semantic: Features) -> Features:
@@ -78,7 +87,7 @@ class StageClock:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One ingested sample: `views` has one entry per draw of patch positions.
+    """One ingested sample: `quality` has one view per draw of patch positions.
 
     `complete` is False when the end of the video cut its burst of frames short.
     """
@@ -86,13 +95,27 @@ class Item:
     k: int
     index: int
     pts: float
-    views: tuple[Views, ...]
+    quality: tuple[View, ...]
+    semantic: View
     complete: bool = True
 
     @property
     def nbytes(self) -> int:
         """Bytes held by the views."""
-        return sum(a.nbytes for views in self.views for a in views.values())
+        return self.semantic.nbytes + sum(view.nbytes for view in self.quality)
+
+
+def ingest(runtime: Runtime, sampled: Sampled, draws: int, burst: int) -> Item:
+    """Convert `sampled`, chosen by a selector with that `burst`; its frames are then free."""
+    first = sampled.frames[0]
+    return Item(
+        sampled.k,
+        first.index,
+        first.pts,
+        tuple(runtime.ingest_quality(sampled, draw) for draw in range(draws)),
+        runtime.ingest_semantic(sampled),
+        complete=len(sampled.frames) >= burst,
+    )
 
 
 @dataclass(slots=True)
@@ -149,7 +172,6 @@ class WindowScorer:
             raise InvalidArgument(f"batch: must be at least 1, got {batch}")
         self._runtime = runtime
         self._window = window
-        self._draws = draws
         self._batch = batch
         self._lock = lock
         self._clock = clock
@@ -157,9 +179,15 @@ class WindowScorer:
         self._pending: list[Item] = []
         self._pending_bytes = 0
         self._held: list[tuple[int, float]] = []
-        # Features of the open window: [draw][batch] = (n, Dq), (n, Ds).
-        self._features: list[list[tuple[Features, Features]]] = [[] for _ in range(draws)]
+        # Features of the open window: [draw][batch] = (n, Dq), and [batch] = (n, Ds).
+        self._quality: list[list[Features]] = [[] for _ in range(draws)]
+        self._semantic: list[Features] = []
         self.series = Series(draws)
+
+    @property
+    def taken(self) -> int:
+        """Samples accepted so far; each will have a score."""
+        return len(self.series.pts) + len(self._held) + len(self._pending)
 
     def accept(self, item: Item) -> bool:
         """Take the next sample; True when it completed a window.
@@ -168,7 +196,7 @@ class WindowScorer:
         it is all there is.
         """
         if not item.complete:
-            if self.series.pts or self._held or self._pending:
+            if self.taken:
                 return False
             self.series.incomplete = True
         slot = 0 if self._window is None else item.k // self._window
@@ -198,8 +226,9 @@ class WindowScorer:
             return
         since = time.perf_counter()
         with self._lock:
-            for draw, parts in enumerate(self._features):
-                parts.append(self._runtime.features([i.views[draw] for i in self._pending]))
+            for draw, parts in enumerate(self._quality):
+                parts.append(self._runtime.quality_features([i.quality[draw] for i in self._pending]))
+            self._semantic.append(self._runtime.semantic_features([i.semantic for i in self._pending]))
         # The views are dropped here; only index and time of the samples are needed from now on.
         self._held += [(item.index, item.pts) for item in self._pending]
         self._pending.clear()
@@ -213,9 +242,10 @@ class WindowScorer:
             return False
         since = time.perf_counter()
         self.series.window_starts.append(len(self.series.pts))
-        for draw, parts in enumerate(self._features):
-            quality = np.concatenate([q for q, _ in parts])
-            semantic = np.concatenate([s for _, s in parts])
+        semantic = np.concatenate(self._semantic)
+        self._semantic.clear()
+        for draw, parts in enumerate(self._quality):
+            quality = np.concatenate(parts)
             with self._lock:
                 raw = self._runtime.frame_scores(quality, semantic)
             self.series.raw[draw] += [float(v) for v in raw]

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from vqafast.video.y4m import Y4MSource
 
 
-def open_source(source: str | os.PathLike[str] | BinaryIO, threads: int = 0) -> PyAVSource | Y4MSource:
+def open_source(
+    source: str | os.PathLike[str] | BinaryIO, threads: int = 0, *, path: str | None = None
+) -> PyAVSource | Y4MSource:
     """Open a video: YUV4MPEG2 with our own reader, everything else with PyAV.
 
     Parameters
@@ -20,12 +22,15 @@ def open_source(source: str | os.PathLike[str] | BinaryIO, threads: int = 0) -> 
         as it comes; any other pipe is spooled to a temporary file first).
     threads : int
         Decoder threads; 0 is one per CPU that this process may use.
+    path : str, optional
+        Name of a file object in messages and in ``info``.
 
     Raises
     ------
     VqafastError
         See `vqafast.errors`.
     """
+    from vqafast.errors import Unreadable
     from vqafast.video.open import open_regular, peek
     from vqafast.video.pyav import PyAVSource
     from vqafast.video.sniff import Y4M_MAGIC
@@ -35,8 +40,13 @@ def open_source(source: str | os.PathLike[str] | BinaryIO, threads: int = 0) -> 
         path = os.fspath(source)
         file, owned = open_regular(source), True
     else:
-        path, file, owned = str(getattr(source, "name", "<file object>")), source, False
-    head, file = peek(file, len(Y4M_MAGIC))
+        path, file, owned = path or str(getattr(source, "name", "<file object>")), source, False
+    try:
+        head, file = peek(file, len(Y4M_MAGIC))
+    except OSError as error:
+        if owned:
+            file.close()
+        raise Unreadable(f"{path}: cannot be read: {error.strerror}", path=path) from error
     if head == Y4M_MAGIC:
         return Y4MSource(file, path, owns_stream=owned)
     return PyAVSource(file, threads, path=path, owns_file=owned)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 
 from vqafast.errors import HdrUnsupported, UnsupportedPixelFormat
 from vqafast.video.source import ColorSpec, PixelLayout, Plane
 
-if TYPE_CHECKING:
-    from fractions import Fraction
-
+MAX_ASPECT = 16  # of one sample
 MAX_SIDE = 16384
 MAX_PIXELS = 134_217_728  # 2**27: 16K by 8K
 MIN_SIDE = 32
@@ -149,6 +148,11 @@ def plane_shapes(layout: PixelLayout, width: int, height: int) -> list[tuple[int
         columns = -(-width >> layout.chroma_shift_x)
         shapes += [(rows, 2 * columns)] if layout.semi_planar else [(rows, columns)] * 2
     return shapes
+
+
+def sane_aspect(aspect: Fraction) -> Fraction:
+    """Give `aspect`, or 1 where it is so far from square pixels that its header must be broken."""
+    return aspect if Fraction(1, MAX_ASPECT) <= aspect <= MAX_ASPECT else Fraction(1)
 
 
 def display_size(width: int, height: int, aspect: Fraction, rotation: int) -> tuple[int, int]:

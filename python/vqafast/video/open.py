@@ -32,7 +32,7 @@ from vqafast.errors import (
     VqafastError,
 )
 from vqafast.video import sniff
-from vqafast.video.formats import MAX_PIXELS, MAX_SIDE, MIN_SIDE
+from vqafast.video.formats import MAX_PIXELS, MAX_SIDE, MIN_SIDE, sane_aspect
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -64,8 +64,7 @@ class Opened:
     @property
     def aspect(self) -> Fraction:
         """Sample aspect ratio; 1 where it is unknown or absurd."""
-        aspect = self.stream.sample_aspect_ratio or Fraction(1)
-        return aspect if Fraction(1, 16) <= aspect <= 16 else Fraction(1)
+        return sane_aspect(self.stream.sample_aspect_ratio or Fraction(1))
 
     def reopen(self) -> None:
         """Open the same bytes again."""

@@ -8,9 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vqafast.errors import InvalidArgument, Unsupported
-from vqafast.video.formats import LAYOUTS, display_size, native_name, plane_shapes
+from vqafast.video.formats import (
+    LAYOUTS,
+    MAX_ASPECT,
+    display_size,
+    native_name,
+    plane_shapes,
+    sane_aspect,
+)
 from vqafast.video.open import check_size
-from vqafast.video.source import ColorSpec, Counts, Frame, PixelLayout, Sampled, VideoInfo, Warning_
+from vqafast.video.source import (
+    Closing,
+    ColorSpec,
+    Counts,
+    PixelLayout,
+    Sampled,
+    VideoInfo,
+    Warning_,
+    plain_frame,
+)
 from vqafast.video.timeline import Assembler, Chooser, Clock
 
 if TYPE_CHECKING:
@@ -20,7 +36,7 @@ if TYPE_CHECKING:
     from vqafast.video.source import Plane
 
 
-class PushSource:
+class PushSource(Closing):
     """The push side of a stream: frames go in one by one, completed samples come out.
 
     Parameters
@@ -65,6 +81,11 @@ class PushSource:
         if selector.needs_length:
             raise InvalidArgument("a pushed stream has no known length; use TimeGrid or EveryFrame")
         check_size(width, height, "<pushed frames>")
+        if sane_aspect(sample_aspect_ratio) != sample_aspect_ratio:
+            raise InvalidArgument(
+                f"sample_aspect_ratio must be between 1:{MAX_ASPECT} and {MAX_ASPECT}:1, "
+                f"got {sample_aspect_ratio}"
+            )
         default = ColorSpec("bt709" if height >= 720 else "bt601", full_range, "unspecified")
         wide, high = display_size(width, height, sample_aspect_ratio, rotation)
         self.info = VideoInfo(
@@ -91,7 +112,7 @@ class PushSource:
         self._last: float | None = None
         self._first = 0.0
         self._chooser = Chooser(
-            selector.begin(tick=self._tick if self._tick < 1 else 0.0),
+            selector.begin(),
             selector.burst,
             Clock(1e-9, 0.0),
         )
@@ -130,21 +151,7 @@ class PushSource:
         if not entry.wanted:
             return iter(())
         kept = tuple(a.copy() for a in arrays) if self._copy else arrays
-        info = self.info
-        frame = Frame(
-            planes=kept,
-            pts=entry.seconds,
-            index=entry.index,
-            corrupt=False,
-            interlaced=False,
-            layout=info.layout,
-            color=info.color,
-            width=info.width,
-            height=info.height,
-            rotation=info.rotation,
-            sample_aspect_ratio=info.sample_aspect_ratio,
-            _owner=planes,
-        )
+        frame = plain_frame(self.info, kept, entry.seconds, entry.index)
         return iter(list(self._assembler.add(entry, frame)))
 
     def finish(self) -> Iterator[Sampled]:

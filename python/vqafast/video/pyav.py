@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from fractions import Fraction
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 
 import av
 from av.codec.context import ThreadType
@@ -16,12 +16,11 @@ from vqafast.video.formats import display_size, refuse_hdr
 from vqafast.video.open import check_size, open_regular, open_video, seekable
 from vqafast.video.picture import PictureReader
 from vqafast.video.run import Run
-from vqafast.video.source import Counts, Sampled, VideoInfo, Warning_
+from vqafast.video.source import Closing, Counts, Sampled, VideoInfo, Warning_
 from vqafast.video.timeline import Assembler, Chooser, Clock, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 _DEFAULT_RATE = Fraction(25)
 
 
-class PyAVSource:
+class PyAVSource(Closing):
     """Frames of a video file, in native planes and without copies.
 
     Parameters
@@ -97,17 +96,6 @@ class PyAVSource:
             self._closed = True
             self._decoder.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         opened, context = self._decoder.opened, self._decoder.context
         stream, aspect = opened.stream, opened.aspect
@@ -154,7 +142,7 @@ class PyAVSource:
         length = decoder.count_frames() if selector.needs_length else None
         tick = float(decoder.opened.stream.time_base or 0)
         step = float(1 / (self.info.frame_rate or _DEFAULT_RATE))
-        chooser = Chooser(selector.begin(tick=tick, length=length), selector.burst, Clock(tick, step))
+        chooser = Chooser(selector.begin(length=length), selector.burst, Clock(tick, step))
         run = Run(
             decoder,
             self._pictures,

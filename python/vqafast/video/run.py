@@ -162,13 +162,13 @@ class Run:
         if counts.decoded == 0:
             raise self._decoder.nothing(self._packets)
         if counts.corrupt:
-            self._warn("corrupt_frames", f"{counts.corrupt} frames are damaged")
+            self._warn("corrupt_frames", f"damaged frames: {counts.corrupt}")
         if counts.lost:
-            self._warn("lost_frames", f"{counts.lost} frames could not be decoded")
+            self._warn("lost_frames", f"frames that could not be decoded: {counts.lost}")
         if counts.dropped_samples:
             self._warn(
                 "dropped_samples",
-                f"{counts.dropped_samples} samples were dropped because a frame of them was damaged or lost",
+                f"samples left out because a frame of theirs was damaged or lost: {counts.dropped_samples}",
             )
         if clock.missing:
             self._warn(

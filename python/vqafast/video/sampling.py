@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_MAX_TOLERANCE = 0.0005  # seconds: half a tick of the coarsest common time base that rounds (1 ms)
-_FLOAT_SLACK = 1e-9  # seconds: keeps exact ties out of the hands of float rounding
+# Seconds: half a tick of the coarsest common time base (1 ms). It is forgiven whatever the tick, so
+# that a video is sampled at the same frames in every container and as a stream.
+_TOLERANCE = 0.0005 + 1e-9
 
 
 class Picker(Protocol):
@@ -48,8 +49,8 @@ class Selector(Protocol):
         """Whether `begin` must be told the number of frames."""
         ...
 
-    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:
-        """Start on a video whose time base is `tick` seconds and that has `length` frames."""
+    def begin(self, *, length: int | None = None) -> Picker:
+        """Start on a video that has `length` frames."""
         ...
 
 
@@ -74,7 +75,7 @@ class _GridPicker:
 
 @dataclass(frozen=True, slots=True)
 class TimeGrid:
-    """Sample k is the first frame with ``pts >= k / rate``.
+    """Sample k is the first frame with ``pts >= k / rate``, give or take half a millisecond.
 
     A frame is never sampled twice: when frames are further apart than ``1 / rate``, a frame that
     is the first one after several grid times is sampled once, under the last of them, and the grid
@@ -101,10 +102,8 @@ class TimeGrid:
         """Whether `begin` must be told the number of frames."""
         return False
 
-    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:  # noqa: ARG002, D102
-        # Containers round times to their tick. Half a tick is forgiven, but no more than half a
-        # millisecond: in an AVI the tick is the frame interval, and nothing is rounded to it.
-        return _GridPicker(float(self.rate), min(tick / 2, _MAX_TOLERANCE) + _FLOAT_SLACK)
+    def begin(self, *, length: int | None = None) -> Picker:  # noqa: ARG002, D102
+        return _GridPicker(float(self.rate), _TOLERANCE)
 
 
 class _EveryPicker:
@@ -126,7 +125,7 @@ class EveryFrame:
         """Whether `begin` must be told the number of frames."""
         return False
 
-    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:  # noqa: ARG002, D102
+    def begin(self, *, length: int | None = None) -> Picker:  # noqa: ARG002, D102
         return _EveryPicker()
 
 
@@ -158,7 +157,7 @@ class UniformCount:
         """Whether `begin` must be told the number of frames."""
         return True
 
-    def begin(self, *, tick: float = 0.0, length: int | None = None) -> Picker:  # noqa: ARG002, D102
+    def begin(self, *, length: int | None = None) -> Picker:  # noqa: D102
         if length is None:
             raise InvalidArgument(
                 "UniformCount: the number of frames must be known; use TimeGrid on a stream"
@@ -294,8 +293,6 @@ def fit_short_side(
 
     def fit(length: int) -> int:
         scaled = (2 * length * target + side * multiple) // (2 * side * multiple) * multiple
-        if never_enlarge and scaled > length:
-            scaled -= multiple
-        return max(multiple, scaled)
+        return max(multiple, scaled - multiple if never_enlarge and scaled > length else scaled)
 
     return fit(display_width), fit(display_height)

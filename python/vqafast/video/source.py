@@ -97,6 +97,26 @@ class VideoInfo:
     decoder: str
 
 
+def plain_frame(
+    info: VideoInfo, planes: tuple[Plane, ...], pts: float, index: int, *, interlaced: bool = False
+) -> Frame:
+    """Undamaged frame of a stream whose pictures are all as `info` says; it owns `planes`."""
+    return Frame(
+        planes=planes,
+        pts=pts,
+        index=index,
+        corrupt=False,
+        interlaced=interlaced,
+        layout=info.layout,
+        color=info.color,
+        width=info.width,
+        height=info.height,
+        rotation=info.rotation,
+        sample_aspect_ratio=info.sample_aspect_ratio,
+        _owner=planes,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Warning_:  # noqa: N801 - the builtin's name is taken
     """Something the reader of a score should know: ``code`` is stable, ``message`` is for people."""
@@ -170,6 +190,25 @@ class Sampled:
 
     k: int
     frames: tuple[Frame, ...]
+
+
+class Closing:
+    """A context manager that calls its `close` at the end."""
+
+    def close(self) -> None:
+        """Release what is held; called again it does nothing."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class FrameSource(Protocol):

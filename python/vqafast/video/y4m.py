@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from vqafast.errors import InvalidArgument, NoFrames, NotAVideo, Unsupported, UnsupportedPixelFormat
-from vqafast.video.formats import LAYOUTS, display_size, plane_shapes
+from vqafast.video.formats import LAYOUTS, display_size, plane_shapes, sane_aspect
 from vqafast.video.open import check_size
 from vqafast.video.sniff import Y4M_MAGIC
 from vqafast.video.source import (
+    Closing,
     ColorSpec,
     Counts,
-    Frame,
     PixelLayout,
     Plane,
     Sampled,
     VideoInfo,
     Warning_,
+    plain_frame,
 )
 from vqafast.video.timeline import Assembler, Chooser, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from vqafast.video.sampling import Selector
 
@@ -38,7 +38,7 @@ _COLORSPACE = re.compile(r"(420|422|444|440|411|410)(jpeg|mpeg2|paldv|alpha)?(?:
 _MONO = re.compile(r"mono(\d+)?$")
 
 
-class Y4MSource:
+class Y4MSource(Closing):
     """Frames of a YUV4MPEG2 stream; works on a pipe and reads one frame at a time.
 
     Parameters
@@ -82,17 +82,6 @@ class Y4MSource:
         if self._owns:
             self._stream.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def frames(self, selector: Selector) -> Iterator[Sampled]:
         """Yield the samples chosen by `selector`, in order of time; a source can be read once."""
         if self._used:
@@ -101,7 +90,7 @@ class Y4MSource:
         length = self._remaining_frames() if selector.needs_length else None
         rate = self.info.frame_rate or _DEFAULT_RATE
         tick = float(1 / rate)
-        chooser = Chooser(selector.begin(tick=0.0, length=length), selector.burst, Clock(tick, tick))
+        chooser = Chooser(selector.begin(length=length), selector.burst, Clock(tick, tick))
         assembler = Assembler(selector.burst, self.counts)
         while self._frame_header():
             entry = chooser.admit(chooser.count)
@@ -115,7 +104,10 @@ class Y4MSource:
                 break
             self.counts.decoded += 1
             if entry.wanted:
-                yield from assembler.add(entry, self._frame(planes, entry.seconds, entry.index))
+                frame = plain_frame(
+                    self.info, planes, entry.seconds, entry.index, interlaced=self._interlaced
+                )
+                yield from assembler.add(entry, frame)
         yield from assembler.finish()
         if self.counts.decoded == 0:
             raise NoFrames(
@@ -125,23 +117,6 @@ class Y4MSource:
 
     def _warn(self, code: str, message: str) -> None:
         self.warnings.append(Warning_(code, message))
-
-    def _frame(self, planes: tuple[Plane, ...], seconds: float, index: int) -> Frame:
-        info = self.info
-        return Frame(
-            planes=planes,
-            pts=seconds,
-            index=index,
-            corrupt=False,
-            interlaced=self._interlaced,
-            layout=info.layout,
-            color=info.color,
-            width=info.width,
-            height=info.height,
-            rotation=0,
-            sample_aspect_ratio=info.sample_aspect_ratio,
-            _owner=planes,
-        )
 
     def _read(self, size: int) -> bytes:
         """Read `size` bytes, fewer at the end of the stream; a raw pipe returns short reads."""
@@ -227,10 +202,10 @@ class Y4MSource:
         rate = self._ratio(fields, "F")
         if rate is None:
             self._warn("missing_timestamps", f"no frame rate; {_DEFAULT_RATE} fps is taken")
-        aspect = self._ratio(fields, "A") or Fraction(1)
-        if not Fraction(1, 16) <= aspect <= 16:
-            self._warn("aspect_ignored", f"the sample aspect ratio {aspect} is taken as 1")
-            aspect = Fraction(1)
+        declared = self._ratio(fields, "A") or Fraction(1)
+        aspect = sane_aspect(declared)
+        if aspect != declared:
+            self._warn("aspect_ignored", f"the sample aspect ratio {declared} is taken as 1")
         wide, high = display_size(width, height, aspect, 0)
         return VideoInfo(
             path=self._path,

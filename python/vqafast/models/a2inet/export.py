@@ -18,18 +18,8 @@ from torch.jit._trace import TracerWarning
 from vqafast.engines import create_engine
 from vqafast.errors import InvalidArgument, ModelError
 
-from ..spec import (
-    Calibration,
-    HeadSpec,
-    ModelSpec,
-    QualityView,
-    SamplingSpec,
-    Scale,
-    SemanticView,
-    parse,
-    to_json,
-    weights_digest,
-)
+from ..model_json import parse, to_json, weights_digest
+from ..spec import Calibration, HeadSpec, ModelSpec, QualityView, SamplingSpec, Scale, SemanticView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """``a2inet-lite``: the network of the papers on compact backbones, sized for the CPU budget.
 
 Differences from the paper's PR(S+S), each a number below: at most fifteen quality patches of 256
-instead of four of 768, on pairs of frames; a semantic view of 144 instead of 540; D = 48 instead
+instead of four of 768, on pairs of frames; a semantic view of 144 instead of 540; D = 128 instead
 of 1024; and sampling at a fixed rate in time with a head that sees fixed windows, so that a
 stream, a file and any segmentation give the same frame scores.
 """
@@ -18,8 +18,8 @@ VERSION = "0.1.0"
 
 #: Mean and deviation of every channel of the scene statistics (ops.scene_statistics).
 QUALITY_DIM = 176
-#: Mean and deviation of the four stages of `CompactResNet`.
-SEMANTIC_DIM = 368
+#: Mean and deviation of the map of `CompactResNet`.
+SEMANTIC_DIM = 24
 
 SAMPLING = SamplingSpec(kind="time_grid", rate=Fraction(2), burst=2, window=8)
 QUALITY_VIEW = QualityView(

@@ -1,4 +1,4 @@
-"""Scores with an exported A2INet: vqafast.ops around four graphs, and no torch."""
+"""Frame scores with an exported A2INet: vqafast.ops around its graphs, and no torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqafast.engines import Engine, create_engine
-from vqafast.errors import InvalidArgument, ModelError, Unsupported
-from vqafast.ops import cgin, hysteresis_pool, moment_pool, scene_statistics
+from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported
+from vqafast.ops import cgin, moment_pool, scene_statistics
 from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount
 
 from .views import quality_view, semantic_view
@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     from ..spec import ModelSpec
 
 Float32 = NDArray[np.float32]
-Views = dict[str, Float32]
 
 # Stage maps of a ResNet take about 1.5 kB per input pixel; this bounds one run to about 6 GB at
 # worst and 0.1 GB for compact backbones, and is far above where larger batches stop paying.
 _MAX_PIXELS = 1 << 22
+# What `scene_statistics` needs for its coarsest scale.
+_STATISTICS_SIDE = 96
 
 
 class A2INetRuntime:
-    """One loaded model. Not safe for use by two threads at once, except `ingest` beside the rest.
+    """One loaded model.
+
+    Not for two threads at once, except that one may ingest while another does the rest.
 
     Parameters
     ----------
@@ -52,8 +55,8 @@ class A2INetRuntime:
     window : int or None
         Samples that `frame_scores` expects at once, the last window may be shorter; None: all.
     whole_windows : bool
-        True when `features` must be given exactly one window, in order, because the semantic
-        backbone convolves over time; otherwise any number of samples in any grouping.
+        True when `semantic_features` must be given exactly one window, in order, because the
+        semantic backbone convolves over time; otherwise any number of samples in any grouping.
     """
 
     def __init__(
@@ -96,47 +99,58 @@ class A2INetRuntime:
             return UniformCount(s.n, burst=s.burst)
         return EveryFrame(burst=s.burst)
 
-    def ingest(self, sampled: Sampled, draw: int = 0) -> Views:
-        """Turn one sample into the arrays `features` takes; the frames are not needed afterwards.
+    @property
+    def min_side(self) -> int:
+        """Pixels a side that a picture must have at least."""
+        return 1 if self._quality is not None else _STATISTICS_SIDE
 
-        Returns
-        -------
-        dict
-            "quality": ``(P, C, h, w)``, "semantic": ``(1, C, h', w')``, float32.
-        """
-        frames = sampled.frames
-        return {
-            "quality": quality_view(
-                frames, self.spec.quality, draw=draw, seed=self._seed, threads=self.threads
-            ),
-            "semantic": semantic_view(frames[0], self.spec.semantic, threads=self.threads),
-        }
+    def check_size(self, width: int, height: int, path: str | None = None) -> None:
+        """Refuse pictures below `min_side` with `TooSmall`."""
+        if min(width, height) < self.min_side:
+            raise TooSmall(
+                f"{path or 'video'}: model {self.spec.name} needs pictures of at least "
+                f"{self.min_side} pixels a side, got {width}x{height}",
+                path=path,
+            )
 
-    def features(self, samples: Sequence[Views]) -> tuple[Float32, Float32]:
-        """Backbones and spatial pooling (paper, section 3.1).
+    def ingest_quality(self, sampled: Sampled, draw: int = 0) -> Float32:
+        """Patches ``(P, C, h, w)`` float32 of one sample; its frames are not needed afterwards."""
+        # The size may have changed since the video was opened.
+        self.check_size(sampled.frames[0].width, sampled.frames[0].height)
+        return quality_view(
+            sampled.frames, self.spec.quality, draw=draw, seed=self._seed, threads=self.threads
+        )
+
+    def ingest_semantic(self, sampled: Sampled) -> Float32:
+        """Small picture ``(1, C, h, w)`` float32 of one sample, the same for every draw."""
+        return semantic_view(sampled.frames[0], self.spec.semantic, threads=self.threads)
+
+    def quality_features(self, views: Sequence[Float32]) -> Float32:
+        """Quality backbone and spatial pooling (paper, section 3.1).
 
         Parameters
         ----------
-        samples : sequence
-            n results of `ingest`; the picture may change size between them.
+        views : sequence
+            n results of `ingest_quality`; the picture may change size between them.
 
         Returns
         -------
-        quality : ndarray
+        ndarray
             ``(n, Dq)`` float32: per stage mean then standard deviation, averaged over patches.
-        semantic : ndarray
-            ``(n, Ds)`` float32.
         """
-        if not samples:
-            raise InvalidArgument("features: samples must not be empty")
-        head = self.spec.head
-        return (
-            self._quality_branch([s["quality"] for s in samples]),
-            self._branch(
-                self._semantic, [s["semantic"] for s in samples], head.semantic_dim,
-                self.whole_windows,
-            ),
-        )  # fmt: skip
+        _check_some("quality_features", views)
+        dim = self.spec.head.quality_dim
+        if self._quality is not None:
+            return self._branch(self._quality, views, dim, False)
+        out = np.empty((len(views), dim), dtype=np.float32)
+        for row, patches in zip(out, views, strict=True):
+            row[:] = scene_statistics(patches, threads=self.threads).mean(axis=0, dtype=np.float64)
+        return out
+
+    def semantic_features(self, views: Sequence[Float32]) -> Float32:
+        """Semantic backbone and spatial pooling: n results of `ingest_semantic` to ``(n, Ds)``."""
+        _check_some("semantic_features", views)
+        return self._branch(self._semantic, views, self.spec.head.semantic_dim, self.whole_windows)
 
     def frame_scores(self, quality: Float32, semantic: Float32) -> Float32:
         """Run the head on one window: ``(T, Dq)``, ``(T, Ds)`` -> raw frame scores ``(T,)``.
@@ -165,37 +179,7 @@ class A2INetRuntime:
             )
         return np.array(scores[0], dtype=np.float32)
 
-    def pool(self, scores: Float32) -> tuple[float, Float32]:
-        """Temporal hysteresis pooling of a video's raw frame scores (supplement, eqs. 2-5).
-
-        Returns
-        -------
-        score : float
-            Raw video score, before calibration.
-        series : ndarray
-            ``(n,)`` the frame scores q'_t of which it is the mean.
-        """
-        head = self.spec.head
-        row = np.ascontiguousarray(scores, dtype=np.float32)[None]
-        pooled, series = hysteresis_pool(row, alpha=head.alpha, beta=head.beta)
-        return float(pooled[0]), np.array(series[0], dtype=np.float32)
-
-    def calibrate(self, raw: float) -> float:
-        """Map a raw score to the published scale with the model's named constants."""
-        c, scale = self.spec.calibration, self.spec.scale
-        score = raw * c.scale + c.offset
-        return min(max(score, scale.min), scale.max) if c.clip else score
-
-    def _quality_branch(self, views: list[Float32]) -> Float32:
-        dim = self.spec.head.quality_dim
-        if self._quality is not None:
-            return self._branch(self._quality, views, dim, False)
-        out = np.empty((len(views), dim), dtype=np.float32)
-        for row, patches in zip(out, views, strict=True):
-            row[:] = scene_statistics(patches, threads=self.threads).mean(axis=0, dtype=np.float64)
-        return out
-
-    def _branch(self, engine: Engine, views: list[Float32], dim: int, in_order: bool) -> Float32:
+    def _branch(self, engine: Engine, views: Sequence[Float32], dim: int, in_order: bool) -> Float32:
         out = np.empty((len(views), dim), dtype=np.float32)
         for indices in _same_size(views, in_order):
             group = [views[i] for i in indices]
@@ -241,7 +225,12 @@ def _batch(frames: Float32) -> int:
     return max(1, _MAX_PIXELS // pixels)
 
 
-def _same_size(views: list[Float32], in_order: bool) -> list[list[int]]:
+def _check_some(who: str, views: Sequence[Float32]) -> None:
+    if not views:
+        raise InvalidArgument(f"{who}: views must not be empty")
+
+
+def _same_size(views: Sequence[Float32], in_order: bool) -> list[list[int]]:
     """Group the indices of views that can share a batch; with `in_order` only neighbours can."""
     groups: list[list[int]] = []
     seen: dict[tuple[int, ...], list[int]] = {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqafast.ops import frame_ingest
+from vqafast.video.formats import display_size
 from vqafast.video.sampling import fit_short_side, patch_grid
 
 if TYPE_CHECKING:
@@ -18,23 +18,12 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 
-_MAX_ASPECT = 10  # a sample aspect ratio beyond 10:1 is a broken header, not a picture
-
 
 def oriented_size(frame: Frame) -> tuple[int, int]:
     """Width and height after rotation, in stored samples: the grid that crops refer to."""
     if frame.rotation in (90, 270):
         return frame.height, frame.width
     return frame.width, frame.height
-
-
-def display_size(frame: Frame) -> tuple[int, int]:
-    """Width and height in square pixels: sample aspect ratio on the coded width, then rotation."""
-    sar = frame.sample_aspect_ratio
-    if not Fraction(1, _MAX_ASPECT) <= sar <= _MAX_ASPECT:
-        sar = Fraction(1)
-    width, height = max(1, round(frame.width * sar)), frame.height
-    return (height, width) if frame.rotation in (90, 270) else (width, height)
 
 
 def quality_view(
@@ -84,7 +73,8 @@ def semantic_view(frame: Frame, view: SemanticView, *, threads: int) -> Float32:
     crops = np.array([[0, 0, width, height]], dtype=np.int32)
     out = (height, width)
     if view.short_side is not None:
-        out_width, out_height = fit_short_side(*display_size(frame), view.short_side)
+        shown = display_size(frame.width, frame.height, frame.sample_aspect_ratio, frame.rotation)
+        out_width, out_height = fit_short_side(*shown, view.short_side)
         out = (out_height, out_width)
     return _ingest(frame, crops, view, threads, out)
 

@@ -1,4 +1,4 @@
-"""The semantic-aware backbone of ``a2inet-lite``: a residual network of 0.2 million weights."""
+"""The semantic-aware backbone of ``a2inet-lite``: a residual network of 0.18 million weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from torch.nn.functional import relu
 
 #: Channels of the four stages; each stage halves the picture once more.
 WIDTHS = (16, 24, 48, 96)
+#: Channels that leave the network. All stages' 368 pooled features let a head learn a few hundred
+#: contents by heart (SRCC on unseen content fell by 0.05); through this bottleneck they cannot.
+BOTTLENECK = 12
 
 
 class _Block(nn.Module):
@@ -28,9 +31,9 @@ class _Block(nn.Module):
 
 
 class CompactResNet(nn.Module):
-    """Input ``(N, 3, H, W)`` RGB in 0..1; output the four stage maps, strides 4, 8, 16 and 32."""
+    """Input ``(N, 3, H, W)`` RGB in 0..1; output one map of 12 channels, stride 32."""
 
-    stage_channels = WIDTHS
+    stage_channels = (BOTTLENECK,)
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,12 +41,11 @@ class CompactResNet(nn.Module):
         self.bn = nn.BatchNorm2d(12)
         widths = (12, *WIDTHS)
         self.blocks = nn.ModuleList(_Block(a, b) for a, b in pairwise(widths))
+        self.project = nn.Conv2d(WIDTHS[-1], BOTTLENECK, 1)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Stage maps of `frames`; see the class for shapes."""
+        """Map `frames`; see the class for shapes."""
         x = relu(self.bn(self.stem(frames * 4.0 - 2.0)))
-        stages = []
         for block in self.blocks:
             x = block(x)
-            stages.append(x)
-        return tuple(stages)
+        return (self.project(x),)

@@ -20,8 +20,8 @@ from vqafast.training.losses import a2inet_loss
 def head_config() -> HeadConfig:
     """The head of ``a2inet-lite``: the paper's modules at small widths."""
     return HeadConfig(
-        quality_dim=QUALITY_DIM, semantic_dim=SEMANTIC_DIM, dim=48, reduced_dim=32, gru_dim=16,
-        gate_reduction=4, eps=1e-2, dropout=0.2, compress=True, standardise=True,
+        quality_dim=QUALITY_DIM, semantic_dim=SEMANTIC_DIM, dim=128, reduced_dim=64, gru_dim=32, fc_activation="relu",
+        gate_reduction=4, eps=1e-2, dropout=0.15, compress=True, standardise=True,
     )  # fmt: skip
 
 
@@ -29,13 +29,13 @@ def head_config() -> HeadConfig:
 class Recipe:
     """Hyper-parameters; `frame_weight` weighs the loss on frame scores beside the video's."""
 
-    epochs: int = 40
+    epochs: int = 22
     batch: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.05
     frame_weight: float = 0.5
-    quality_noise: float = 0.1
-    semantic_drop: float = 0.3
+    quality_noise: float = 0.05
+    semantic_noise: float = 1.0
 
 
 #: Samples from which the standardising constants are taken.
@@ -52,10 +52,10 @@ def fit(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     head = A2INetHead(config or head_config())
-    rows = rng.permutation(sum(len(q) for q in quality))[:_CONSTANTS_FROM]  # torch.quantile's limit
-    head.fit_constants(
-        torch.from_numpy(np.concatenate(quality)[rows]), torch.from_numpy(np.concatenate(semantic)[rows])
-    )
+    rows = rng.permutation(sum(len(q) for q in quality))[:_CONSTANTS_FROM]
+    flat = [torch.from_numpy(np.concatenate(x)[rows]) for x in (quality, semantic)]
+    head.fit_constants(*flat)
+    spread = [x.std(dim=0) for x in flat]
     optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     batches = max(1, len(labels) // recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -67,7 +67,8 @@ def fit(
         for step in range(batches):
             chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
             q, s, frames, lengths = _batch(quality, semantic, frame_labels, chosen, rng)
-            q, s = _perturb(q, s, recipe)
+            q = _shifted(q, spread[0], recipe.quality_noise)
+            s = _shifted(s, spread[1], recipe.semantic_noise)
             score, series = head(q, s, lengths)
             mask = torch.arange(q.shape[1])[None] < lengths[:, None]
             target = (frames * mask).sum(1) / lengths
@@ -107,14 +108,12 @@ def _batch(
     return padded(quality), padded(semantic), frames, lengths
 
 
-def _perturb(q: Tensor, s: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Gains that are constant over a version's samples, as a content's own bias is; dropped semantics.
+def _shifted(x: Tensor, deviation: Tensor, strength: float) -> Tensor:
+    """Shift each version's features by noise that is constant over its samples.
 
-    A version whose semantic features are dropped gets those of a random other one.
+    A content's own bias looks like that; without it the head learns contents by heart.
     """
-    gain = torch.exp(recipe.quality_noise * torch.randn(q.shape[0], 1, q.shape[2]))
-    keep = torch.rand(s.shape[0], 1, 1) >= recipe.semantic_drop
-    return q * gain, torch.where(keep, s, s[torch.randperm(len(s))])
+    return x + strength * deviation * torch.randn(x.shape[0], 1, x.shape[2])
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Schedule:
     """What one training costs: epochs of the semantic backbone and of the head."""
 
-    semantic_epochs: int = 6
+    semantic_epochs: int = 3
     recipe: head.Recipe = field(default_factory=head.Recipe)
     seed: int = 0
 

@@ -36,12 +36,11 @@ class StatisticsPredictor(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = CompactResNet()
-        self.dropout = nn.Dropout(0.2)
         self.readout = nn.Linear(SEMANTIC_DIM, QUALITY_DIM)
 
     def forward(self, frames: Tensor) -> Tensor:
         """``(N, 3, H, W)`` RGB in 0..1 -> ``(N, 176)`` standardised statistics."""
-        out: Tensor = self.readout(self.dropout(moment_pool(self.backbone(frames))))
+        out: Tensor = self.readout(moment_pool(self.backbone(frames)))
         return out
 
 
@@ -98,7 +97,7 @@ def pretrain(
 
 @torch.no_grad()
 def extract(net: CompactResNet, views: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-    """Semantic features ``(T, 368)`` of each version."""
+    """Semantic features ``(T, 24)`` of each version."""
 
     def pooled(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         frames = (torch.from_numpy(pictures).float() / 255).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,193 @@
+"""model.json: read, checked and written."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vqafast.errors import ModelError
+
+from ._fields import Fields
+from .spec import Calibration, HeadSpec, ModelSpec, QualityView, SamplingSpec, Scale, SemanticView
+
+SCHEMA = 1
+
+
+def weights_digest(files: dict[str, str]) -> str:
+    """SHA-256 over a line ``<name> <sha256>`` for every file, sorted by name."""
+    text = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse(data: object, directory: Path) -> ModelSpec:
+    """Turn the contents of model.json into a `ModelSpec`.
+
+    Raises
+    ------
+    ModelError
+        Names the field, what must hold and what was got. Unknown fields are errors too.
+    """
+    top = Fields(data, "")
+    schema = top.integer("schema", low=1)
+    if schema != SCHEMA:
+        raise ModelError(f"model.json: schema must be {SCHEMA}, got {schema}")
+    views = top.section("views")
+    files = _files(top.section("files"))
+    spec = ModelSpec(
+        name=top.text("name"),
+        version=top.text("version"),
+        family=top.choice("family", ("a2inet",)),
+        meaning=top.text("meaning"),
+        scale=_scale(top.section("scale")),
+        sampling=_sampling(top.section("sampling")),
+        quality=_quality(views.section("quality")),
+        semantic=_semantic(views.section("semantic")),
+        head=_head(top.section("head")),
+        calibration=_calibration(top.section("calibration")),
+        files=files,
+        weights_sha256=top.text("weights_sha256"),
+        trained_on=top.text("trained_on"),
+        licence=top.text("licence"),
+        source=top.text("source"),
+        directory=directory,
+        metadata=top.mapping("metadata", default={}),
+    )
+    views.done()
+    top.done()
+    if spec.weights_sha256 != weights_digest(files):
+        raise ModelError(
+            f"model.json: weights_sha256 must be the digest of files, {weights_digest(files)}, "
+            f"got {spec.weights_sha256}"
+        )
+    if spec.quality.temporal == "pair" and spec.sampling.burst != 2:
+        raise ModelError(f"model.json: sampling.burst must be 2 for pair views, got {spec.sampling.burst}")
+    return spec
+
+
+def _files(f: Fields) -> dict[str, str]:
+    files = {name: f.text(name) for name in f.names()}
+    f.done()
+    for name, digest in files.items():
+        if Path(name).name != name or name.startswith("."):
+            raise ModelError(f"model.json: files must be plain file names, got {name!r}")
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise ModelError(f"model.json: files.{name} must be a hex sha256, got {digest!r}")
+    return files
+
+
+def _scale(f: Fields) -> Scale:
+    scale = Scale(
+        name=f.text("name"),
+        min=f.number("min"),
+        max=f.number("max"),
+        direction=f.choice("direction", ("higher_is_better", "lower_is_better")),
+    )
+    f.done()
+    if not scale.min < scale.max:
+        raise ModelError(f"model.json: scale.min must be < max, got {scale.min}, {scale.max}")
+    return scale
+
+
+def _sampling(f: Fields) -> SamplingSpec:
+    kind = f.choice("kind", ("time_grid", "uniform_count", "every_frame"))
+    spec = SamplingSpec(
+        kind=kind,
+        rate=f.rate("rate") if kind == "time_grid" else None,
+        burst=f.integer("burst", low=1, default=1),
+        window=f.optional_integer("window", low=1),
+        n=f.integer("n", low=1) if kind == "uniform_count" else None,
+    )
+    f.done()
+    return spec
+
+
+def _quality(f: Fields) -> QualityView:
+    patches = f.optional_pair("patches")
+    output = f.choice("output", ("rgb", "luma"))
+    channels = 3 if output == "rgb" else 1
+    view = QualityView(
+        patches=patches,
+        size=f.optional_integer("size", low=8),
+        align=f.integer("align", low=1, default=1),
+        output=output,
+        mean=f.numbers("mean", channels),
+        std=f.numbers("std", channels, positive=True),
+        temporal=f.optional_choice("temporal", ("pair",)),
+        adaptive=f.boolean("adaptive", default=False),
+        features=f.choice("features", ("graph", "scene_statistics"), default="graph"),
+    )
+    f.done()
+    if (view.patches is None) != (view.size is None):
+        raise ModelError("model.json: views.quality.patches and size must be given together")
+    if view.temporal == "pair" and output != "luma":
+        raise ModelError("model.json: views.quality.output must be luma for pair views")
+    return view
+
+
+def _semantic(f: Fields) -> SemanticView:
+    output = f.choice("output", ("rgb", "luma"))
+    channels = 3 if output == "rgb" else 1
+    view = SemanticView(
+        short_side=f.optional_integer("short_side", low=8),
+        output=output,
+        mean=f.numbers("mean", channels),
+        std=f.numbers("std", channels, positive=True),
+        temporal=f.optional_choice("temporal", ("window",)),
+    )
+    f.done()
+    return view
+
+
+def _head(f: Fields) -> HeadSpec:
+    return HeadSpec(
+        interaction=f.choice("interaction", ("cagi", "concat", "concat_mlp")),
+        mode=f.choice("mode", ("cgin", "fgin", "adain")),
+        direction=f.choice("direction", ("both", "q_to_s", "s_to_q")),
+        eps=f.number("eps", low=0.0),
+        alpha=f.number("alpha", low=0.0, high=1.0),
+        beta=f.integer("beta", low=1),
+        quality_dim=f.integer("quality_dim", low=1),
+        semantic_dim=f.integer("semantic_dim", low=1),
+        config=f.everything(),
+    )
+
+
+def _calibration(f: Fields) -> Calibration:
+    calibration = Calibration(scale=f.number("scale"), offset=f.number("offset"), clip=f.boolean("clip"))
+    f.done()
+    return calibration
+
+
+def to_json(spec: ModelSpec) -> dict[str, Any]:
+    """Inverse of `parse`: what stands in model.json."""
+    sampling: dict[str, Any] = {"kind": spec.sampling.kind, "burst": spec.sampling.burst}
+    if spec.sampling.rate is not None:
+        rate = spec.sampling.rate
+        sampling["rate"] = int(rate) if rate.denominator == 1 else str(rate)
+    if spec.sampling.n is not None:
+        sampling["n"] = spec.sampling.n
+    sampling["window"] = spec.sampling.window
+    return {
+        "schema": SCHEMA,
+        "name": spec.name,
+        "version": spec.version,
+        "family": spec.family,
+        "meaning": spec.meaning,
+        "scale": asdict(spec.scale),
+        "sampling": sampling,
+        "views": {"quality": _lists(asdict(spec.quality)), "semantic": _lists(asdict(spec.semantic))},
+        "head": spec.head.config,
+        "calibration": asdict(spec.calibration),
+        "files": spec.files,
+        "weights_sha256": spec.weights_sha256,
+        "trained_on": spec.trained_on,
+        "licence": spec.licence,
+        "source": spec.source,
+        "metadata": spec.metadata,
+    }
+
+
+def _lists(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
