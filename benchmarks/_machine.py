@@ -20,7 +20,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("vqafast", "numpy", "av", "openvino")},
         "commit": _git("rev-parse", "--short=12", "HEAD"),
-        "modified": bool(_git("status", "--porcelain", "--", "csrc", "python")),
+        "modified": bool(_git("status", "--porcelain", "--", ":/csrc", ":/python")),
     }
 
 

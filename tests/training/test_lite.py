@@ -38,7 +38,7 @@ def data():
     return made_up()
 
 
-def small(epochs=12):
+def small(epochs=40):
     return head.Recipe(epochs=epochs, batch=32)
 
 

@@ -20,8 +20,8 @@ from vqafast.training.losses import a2inet_loss
 def head_config() -> HeadConfig:
     """The head of ``a2inet-lite``: the paper's modules at small widths."""
     return HeadConfig(
-        quality_dim=QUALITY_DIM, semantic_dim=SEMANTIC_DIM, dim=128, reduced_dim=64, gru_dim=32, fc_activation="relu",
-        gate_reduction=4, eps=1e-2, dropout=0.15, compress=True, standardise=True,
+        quality_dim=QUALITY_DIM, semantic_dim=SEMANTIC_DIM, dim=128, reduced_dim=64, gru_dim=32,
+        fc_activation="relu", gate_reduction=4, eps=1e-2, dropout=0.15, compress=True, standardise=True,
     )  # fmt: skip
 
 
