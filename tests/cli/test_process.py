@@ -23,9 +23,18 @@ COMMAND = [sys.executable, "-m", "vqafast.cli"]
 HEADER = "YUV4MPEG2 W64 H48 F10:1 Ip A1:1 C420jpeg"
 
 
+def default_interrupt() -> None:
+    """A shell starts background jobs with SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments: object, **kwargs: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=default_interrupt,
+        **kwargs,
     )
 
 
@@ -100,7 +109,7 @@ def test_ctrl_c_while_a_pipe_is_silent(model: Path, y4m: bytes):
         process.stdin.write(y4m[: len(y4m) // 2])
         process.stdin.flush()
         # More than a pipe holds was written: the process is reading, and now waits for the rest.
-        time.sleep(1)
+        time.sleep(3)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130
