@@ -24,6 +24,15 @@ def describe() -> dict[str, Any]:
     }
 
 
+#: Program for a fresh process: peak resident memory in MB. getrusage would do but for what Linux
+#: carries over from the parent at exec.
+PEAK_RSS_MB = """
+def peak_rss_mb():
+    with open("/proc/self/status") as status:
+        return int(next(x for x in status if x.startswith("VmHWM")).split()[1]) // 1024
+"""
+
+
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -13,19 +13,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _machine import describe
+from _machine import PEAK_RSS_MB, describe
 from bench_pipeline import make_clip
 
 from vqafast.training.synthesis import ffmpeg
 
-SCORE = """
-import json, resource, sys, time, vqafast
+SCORE = (
+    PEAK_RSS_MB
+    + """
+import json, sys, time, vqafast
 begun = time.perf_counter()
 a = vqafast.assess(sys.argv[1])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-print(json.dumps({"score": a.score, "scored": len(a.frames), "peak_rss_mb": peak,
-                  "seconds": round(time.perf_counter() - begun, 1)}))
+seconds = round(time.perf_counter() - begun, 1)
+print(json.dumps({"score": round(a.score, 3), "scored": len(a.frames), "seconds": seconds,
+                  "peak_rss_mb": peak_rss_mb()}))
 """
+)
 
 
 def main() -> int:

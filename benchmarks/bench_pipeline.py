@@ -19,18 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import av
-from _machine import describe
+from _machine import PEAK_RSS_MB, describe
 
 import vqafast
 from vqafast.training.synthesis import ffmpeg
 
 RESOLUTIONS = {"540p": 540, "720p": 720, "1080p": 1080, "1440p": 1440, "2160p": 2160}
 STAGES = ("open", "decode", "ingest", "backbone", "head", "total")
-PEAK = """
-import resource, sys, vqafast
-vqafast.score(sys.argv[1])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
+PEAK = PEAK_RSS_MB + "import sys, vqafast; vqafast.score(sys.argv[1]); print(peak_rss_mb())"
 
 
 def make_clip(source: Path, height: int, seconds: int, folder: Path) -> tuple[Path, Path]:
