@@ -114,7 +114,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: list[dict[str, Any]], out: Path) -> None:
+def plot(rows: list[dict[str, Any]], title: str, out: Path) -> None:
     """Frames per second by resolution, logarithmic."""
     import matplotlib as mpl
 
@@ -125,7 +125,7 @@ def plot(rows: list[dict[str, Any]], out: Path) -> None:
     figure, axes = plt.subplots(figsize=(6, 4))
     for label, key in (("decode only (PyAV)", "decode_s"), ("vqafast", "score_s"), ("libvmaf", "libvmaf_s")):
         axes.plot(names, [r["frames"] / r[key] for r in rows], marker="o", label=label)
-    axes.set(yscale="log", ylabel="frames per second", title="10 s H.264, 30 frames/s, 2 cores")
+    axes.set(yscale="log", ylabel="frames per second", title=title)
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     figure.tight_layout()
@@ -153,7 +153,8 @@ def main() -> int:
         result = {"machine": machine, "clip": options.clip.name, "rounds": options.rounds, "rows": rows}
         (options.out / "pipeline.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         (options.out / "pipeline.md").write_text(table(rows) + "\n", encoding="utf-8")
-        plot(rows, options.out / "pipeline.png")
+        title = f"{options.seconds} s H.264, 30 frames/s, {machine['cores']} cores"
+        plot(rows, title, options.out / "pipeline.png")
     return 0
 
 
