@@ -60,9 +60,10 @@ def fold_of(source: str, folds: int) -> int:
     return int.from_bytes(hashlib.sha256(scene(source).encode()).digest()[:4], "big") % folds
 
 
-def scene(source: str) -> str:
-    """Sources of one film count as one content: a name's part before a digit is its scene.
+#: Word in the names of sources that show the same film: they are one content, in one fold.
+SHARED_SCENES = ("bbb",)
 
-    Only names that say so are joined (``bbb1080p60`` and ``bbb``); numbered photos are distinct.
-    """
-    return "bbb" if "bbb" in source else source
+
+def scene(source: str) -> str:
+    """Content that a source shows: its own name, unless it shares a film with others."""
+    return next((film for film in SHARED_SCENES if film in source), source)
