@@ -9,27 +9,16 @@ import numpy as np
 import pytest
 from tests.ops.samples_video import FRAGMENT_SAMPLES, FragmentSample, picture
 
-from vqafast import _core
 from vqafast.ops import fragment_sample, frame_ingest
 
-TARGETS = _core.build_info()["cpu_targets"]
 RATIO = 2.0
 FLOOR = 16 * float(np.finfo(np.float32).eps)
 PARITY = [pytest.param(s, layout, id=f"{s.name}, {layout}") for s in FRAGMENT_SAMPLES for layout in s.layouts]
 
 
-@pytest.fixture(params=TARGETS)
-def target(request: pytest.FixtureRequest) -> Any:
-    if TARGETS.index(request.param) > TARGETS.index(_core.best_cpu_target()):
-        pytest.skip(f"this CPU does not run {request.param}")
-    _core.set_cpu_target(request.param)
-    yield request.param
-    _core.set_cpu_target(_core.best_cpu_target())
-
-
 @pytest.mark.parametrize(("sample", "layout"), PARITY)
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_matches_reference(sample: FragmentSample, layout: str, rotation: int, target: str) -> None:
+def test_matches_reference(sample: FragmentSample, layout: str, rotation: int, cpu_target: str) -> None:
     frame = picture(sample.width, sample.height, layout).turned(rotation)
     width, height = (frame.width, frame.height) if rotation % 180 == 0 else (frame.height, frame.width)
     positions = sample.positions(width, height)

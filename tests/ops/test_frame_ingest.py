@@ -20,24 +20,13 @@ from tests.ops.samples_video import (
     picture,
 )
 
-from vqafast import _core
 from vqafast.ops import frame_ingest
 
-TARGETS = _core.build_info()["cpu_targets"]
 # The op may be at most RATIO times as far from float64 as the same expression in float32, plus FLOOR.
 RATIO = 2.0
 FLOOR = 16 * float(np.finfo(np.float32).eps)
 
 PARITY = [pytest.param(s, layout, id=f"{s.name}, {layout}") for s in INGEST_SAMPLES for layout in s.layouts]
-
-
-@pytest.fixture(params=TARGETS)
-def target(request: pytest.FixtureRequest) -> Any:
-    if TARGETS.index(request.param) > TARGETS.index(_core.best_cpu_target()):
-        pytest.skip(f"this CPU does not run {request.param}")
-    _core.set_cpu_target(request.param)
-    yield request.param
-    _core.set_cpu_target(_core.best_cpu_target())
 
 
 def out_shape(sample: IngestSample, nhwc: bool = False) -> tuple[int, ...]:
@@ -54,7 +43,7 @@ def tolerance(frame: Picture, crops: Any, size: tuple[int, int], truth: np.ndarr
 
 
 @pytest.mark.parametrize(("sample", "layout"), PARITY)
-def test_matches_reference(sample: IngestSample, layout: str, target: str) -> None:
+def test_matches_reference(sample: IngestSample, layout: str, cpu_target: str) -> None:
     for matrix, full_range in (("bt601", True), ("bt709", False), ("bt2020", False)):
         frame = picture(sample.width, sample.height, layout, matrix=matrix, full_range=full_range)
         truth = frame_ingest.reference(frame, sample.crops, sample.size, **sample.options)
@@ -70,7 +59,7 @@ def test_matches_reference(sample: IngestSample, layout: str, target: str) -> No
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_layout_dtype_and_rotation_only_move_the_result(
-    sample: IngestSample, rotation: int, layout: str, dtype: str, target: str
+    sample: IngestSample, rotation: int, layout: str, dtype: str, cpu_target: str
 ) -> None:
     frame = picture(sample.width, sample.height)
     turns = -(rotation // 90)
@@ -134,7 +123,7 @@ def test_threads_give_the_same_bits_when_there_is_work_for_them(
 
 @pytest.mark.parametrize("layout", ["yuv420p", "nv12", "p010", "gray"])
 @pytest.mark.parametrize("size", [(45, 67), (20, 30)])
-def test_planes_in_any_rows_of_memory(layout: str, size: tuple[int, int], target: str) -> None:
+def test_planes_in_any_rows_of_memory(layout: str, size: tuple[int, int], cpu_target: str) -> None:
     frame = picture(67, 45, layout)
     expected = frame_ingest(frame, [(0, 0, 67, 45)], size)
     for place in (padded, flipped, every_other_row):
@@ -204,7 +193,7 @@ SEMI_PLANAR = {"yuv420p": "nv12", "yuv420p10": Layout(bit_depth=10, semi_planar=
 @pytest.mark.parametrize("layout", SEMI_PLANAR)
 @pytest.mark.parametrize("size", [(96, 160), (61, 75), (33, 97)])
 def test_scale_one_has_the_bits_of_the_general_kernels(
-    layout: str, size: tuple[int, int], target: str
+    layout: str, size: tuple[int, int], cpu_target: str
 ) -> None:
     """Planar 4:2:0 has a kernel of its own at scale 1; pairs of the same chroma do not."""
     height, width = size

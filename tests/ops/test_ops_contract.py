@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from tests.ops.samples import CASES, OpCase, Sample, error_of, tolerance
 
-from vqafast import _core
-
 ALL = [
     pytest.param(case, sample, id=f"{case.name}-{sample.name}") for case in CASES for sample in case.samples
 ]
-TARGETS = _core.build_info()["cpu_targets"]
-
-
-@pytest.fixture(params=TARGETS)
-def cpu_target(request: pytest.FixtureRequest) -> Any:
-    best = _core.best_cpu_target()
-    if TARGETS.index(request.param) > TARGETS.index(best):
-        pytest.skip(f"this CPU stops at {best}")
-    _core.set_cpu_target(request.param)
-    yield request.param
-    _core.set_cpu_target(best)
 
 
 def check(case: OpCase, sample: Sample, results: tuple[np.ndarray, ...]) -> None:

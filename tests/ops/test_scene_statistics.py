@@ -8,23 +8,11 @@ import numpy as np
 import pytest
 from tests.ops.samples_statistics import FLAT, GROUPS, SAMPLES, frames_of, texture, tolerance_of, truth_of
 
-from vqafast import _core, errors
+from vqafast import errors
 from vqafast.ops import scene_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-TARGETS = _core.build_info()["cpu_targets"]
-
-
-@pytest.fixture(params=TARGETS)
-def cpu_target(request: pytest.FixtureRequest) -> Iterator[str]:
-    best = _core.best_cpu_target()
-    if TARGETS.index(request.param) > TARGETS.index(best):
-        pytest.skip(f"this CPU stops at {best}")
-    _core.set_cpu_target(request.param)
-    yield request.param
-    _core.set_cpu_target(best)
+    from collections.abc import Callable
 
 
 def check(name: str, result: np.ndarray) -> None:

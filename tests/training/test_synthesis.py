@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("imageio_ffmpeg")
 
 from vqafast.training.synthesis import ffmpeg
-from vqafast.training.synthesis.__main__ import read_index
+from vqafast.training.synthesis.index import read_index
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from vqafast.models.a2inet.lite import QUALITY_VIEW, SEMANTIC_VIEW
 from vqafast.models.a2inet.views import quality_view, semantic_view
 from vqafast.ops import scene_statistics
 from vqafast.training.synthesis import ffmpeg
-from vqafast.training.synthesis.__main__ import read_index
+from vqafast.training.synthesis.index import read_index
 from vqafast.video.sampling import TimeGrid
 from vqafast.video.y4m import Y4MSource
 
@@ -84,8 +84,6 @@ def _cached(root: Path, record: dict[str, Any]) -> Path:
 def _make(job: tuple[Path, dict[str, Any]]) -> None:
     root, record = job
     out = _cached(root, record)
-    if out.exists():
-        return
     arrays = extract(root / record["file"], record["width"], record["height"])
     partial = out.with_suffix(".part")
     with partial.open("wb") as file:
@@ -127,9 +125,8 @@ def load_master(root: Path, record: dict[str, Any]) -> NDArray[np.float32]:
     return mean
 
 
-def describe(root: Path) -> dict[str, Any]:
+def describe(records: list[dict[str, Any]]) -> dict[str, Any]:
     """What a data set holds, for the model card."""
-    records = list(read_index(root / "index.jsonl"))
     codecs = [r["recipe"]["codec"] for r in records]
     text = json.dumps(sorted((r["id"], r["vmaf"]) for r in records))
     return {

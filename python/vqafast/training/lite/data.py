@@ -43,7 +43,8 @@ def load(root: Path, jobs: int = 2) -> Dataset:
     if not records:
         raise InvalidArgument(f"train: --data must hold labelled versions, found none in {root}")
     versions = [features.load(root, r) for r in records]
-    clean = {r["source"]: features.load_master(root, r) for r in records}
+    # any version of a source leads to its master
+    clean = {s: features.load_master(root, r) for s, r in {r["source"]: r for r in records}.items()}
     return Dataset(
         records=records,
         quality=[v.quality for v in versions],

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 CROP = (128, 176)
 BATCH = 48
-#: Views of a version seen in an epoch; its other views show nearly the same picture.
-VIEWS_PER_EPOCH = 1
 
 
 class StatisticsPredictor(nn.Module):
@@ -75,6 +73,7 @@ def pretrain(
         total = 0.0
         for start in range(0, len(order) - BATCH + 1, BATCH):
             chosen = order[start : start + BATCH]
+            # one view of a version an epoch: its others show nearly the same picture
             crops = [_crop(views[i][rng.integers(len(views[i]))], rng) for i in chosen]
             batch = torch.from_numpy(np.stack(crops)).float() / 255
             gain = torch.from_numpy(rng.uniform(0.8, 1.2, (BATCH, 1, 1, 1)).astype(np.float32))

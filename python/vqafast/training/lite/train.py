@@ -28,7 +28,7 @@ def train(
     """
     schedule = protocol.Schedule(semantic_epochs, head.Recipe(epochs=epochs), seed)
     dataset = load(data, jobs)
-    figures: dict[str, Any] = {"data": features.describe(data)}
+    figures: dict[str, Any] = {"data": features.describe(dataset.records)}
     if folds:
         scores = protocol.cross_validate(dataset, folds, schedule)
         figures["cross_validation"] = protocol.report(dataset, scores, folds)

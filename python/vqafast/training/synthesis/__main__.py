@@ -14,16 +14,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 
 from vqafast.errors import VqafastError
 from vqafast.training.synthesis import label, workflow
+from vqafast.training.synthesis.index import read_index
 from vqafast.training.synthesis.sources import Source, find_sources, make_master, read_master
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def _arguments() -> argparse.Namespace:
@@ -101,18 +99,6 @@ class Synthesis:
     def _append(self, record: dict[str, Any]) -> None:
         with self._lock, self.index.open("a", encoding="utf-8") as out:
             out.write(json.dumps(record) + "\n")
-
-
-def read_index(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of an index; a last line cut short by a kill is left out and made again."""
-    if not path.exists():
-        return
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1]
-    if complete != text:
-        path.write_text(complete, encoding="utf-8")
-    for line in complete.splitlines():
-        yield json.loads(line)
 
 
 def main() -> int:
