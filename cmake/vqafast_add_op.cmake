@@ -1,6 +1,7 @@
 # vqafast_add_op(<op>): build csrc/ops/<op>/ into the extension.
 #   <op>.cc        validation and selection, compiled once
 #   <op>_cpu.cc    kernels, compiled once per instruction set into namespace VQAFAST_ISA (see core/simd.h)
+#   <op>_backward_cpu.cc  optional; the gradient's kernels, compiled like <op>_cpu.cc
 #   <op>_cuda.cu   optional; compiled when CUDA is on, and <op>.cc then sees VQAFAST_OP_HAS_CUDA
 #   csrc/bindings/bind_<op>.cc
 include(CheckCXXCompilerFlag)
@@ -20,9 +21,16 @@ set(_vqafast_isa_objects "")
 function(vqafast_add_op op)
   set(dir "csrc/ops/${op}")
   target_sources(_core PRIVATE "${dir}/${op}.cc" "csrc/bindings/bind_${op}.cc")
+  set(kernels "${dir}/${op}_cpu.cc")
+  if(EXISTS "${PROJECT_SOURCE_DIR}/${dir}/${op}_backward_cpu.cc")
+    list(APPEND kernels "${dir}/${op}_backward_cpu.cc")
+    # Gradients subtract the mean of products from the products: contracted into a multiply-add, which rounds once, the
+    # two would not cancel where 0 is due.
+    set_source_files_properties("${dir}/${op}_backward_cpu.cc" PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+  endif()
   foreach(isa IN LISTS VQAFAST_ISAS)
     set(objects "op_${op}_${isa}")
-    add_library(${objects} OBJECT "${dir}/${op}_cpu.cc")
+    add_library(${objects} OBJECT ${kernels})
     target_link_libraries(${objects} PRIVATE vqafast_core)
     target_compile_definitions(${objects} PRIVATE VQAFAST_ISA=isa_${isa})
     target_compile_options(${objects} PRIVATE ${_vqafast_flags_${isa}})

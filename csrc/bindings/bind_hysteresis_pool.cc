@@ -3,28 +3,52 @@
 #include "ops/hysteresis_pool/hysteresis_pool.h"
 
 namespace vqafast::bindings {
+namespace {
+
+constexpr const char* kOp = "hysteresis_pool";
+constexpr const char* kBackward = "hysteresis_pool_backward";
+
+py::tuple forward(const py::object& q_in, const py::object& lengths_in, double alpha, std::int64_t beta, int threads,
+                  const py::object& pooled_in, const py::object& series_in) {
+  const TensorArg q(kOp, "q", q_in);
+  hysteresis_pool_check_q(kOp, q.view());
+  const auto lengths = optional_arg(kOp, "lengths", lengths_in);
+  const std::int64_t batch = q.view().shape[0], time = q.view().shape[1];
+  const TensorArg pooled = output_arg(kOp, "out[0]", pooled_in, q.view().dtype, {batch});
+  const TensorArg series = output_arg(kOp, "out[1]", series_in, q.view().dtype, {batch, time});
+  const Context context{checked_threads(kOp, threads)};
+  {
+    GilRelease unlocked;
+    hysteresis_pool(context, q.view(), view_or_null(lengths), {alpha, beta}, pooled.view(), series.view());
+  }
+  return py::make_tuple(pooled.object(), series.object());
+}
+
+py::object backward(const py::object& d_pooled_in, const py::object& d_series_in, const py::object& q_in,
+                    const py::object& lengths_in, double alpha, std::int64_t beta, int threads,
+                    const py::object& out_in) {
+  const TensorArg q(kBackward, "q", q_in);
+  hysteresis_pool_check_q(kBackward, q.view());
+  const auto d_pooled = optional_arg(kBackward, "d_pooled", d_pooled_in);
+  const auto d_series = optional_arg(kBackward, "d_series", d_series_in);
+  const auto lengths = optional_arg(kBackward, "lengths", lengths_in);
+  const TensorArg out = output_arg(kBackward, "out", out_in, q.view().dtype, {q.view().shape[0], q.view().shape[1]});
+  const Context context{checked_threads(kBackward, threads)};
+  {
+    GilRelease unlocked;
+    hysteresis_pool_backward(context, view_or_null(d_pooled), view_or_null(d_series), q.view(), view_or_null(lengths),
+                             {alpha, beta}, out.view());
+  }
+  return out.object();
+}
+
+}  // namespace
 
 void bind_hysteresis_pool(py::module_& module) {
-  constexpr const char* op = "hysteresis_pool";
-  module.def(
-      op,
-      [](const py::object& q_in, const py::object& lengths_in, double alpha, std::int64_t beta, int threads,
-         const py::object& pooled_in, const py::object& series_in) {
-        const TensorArg q(op, "q", q_in);
-        hysteresis_pool_check_q(q.view());
-        const auto lengths = optional_arg(op, "lengths", lengths_in);
-        const std::int64_t batch = q.view().shape[0], time = q.view().shape[1];
-        const TensorArg pooled = output_arg(op, "out[0]", pooled_in, DType::kFloat32, {batch});
-        const TensorArg series = output_arg(op, "out[1]", series_in, DType::kFloat32, {batch, time});
-        const Context context{checked_threads(op, threads)};
-        {
-          GilRelease unlocked;
-          hysteresis_pool(context, q.view(), view_or_null(lengths), {alpha, beta}, pooled.view(), series.view());
-        }
-        return py::make_tuple(pooled.object(), series.object());
-      },
-      py::arg("q"), py::arg("lengths"), py::arg("alpha"), py::arg("beta"), py::arg("threads"), py::arg("pooled"),
-      py::arg("series"));
+  module.def(kOp, &forward, py::arg("q"), py::arg("lengths"), py::arg("alpha"), py::arg("beta"), py::arg("threads"),
+             py::arg("pooled"), py::arg("series"));
+  module.def(kBackward, &backward, py::arg("d_pooled"), py::arg("d_series"), py::arg("q"), py::arg("lengths"),
+             py::arg("alpha"), py::arg("beta"), py::arg("threads"), py::arg("out"));
 }
 
 }  // namespace vqafast::bindings

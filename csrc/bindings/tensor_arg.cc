@@ -9,10 +9,13 @@
 namespace vqafast::bindings {
 namespace {
 
+constexpr const char* kCapsuleName = "dltensor";
+
 std::optional<DType> dtype_of(char kind, int bits) {
   if (kind == 'f' && bits == 32) return DType::kFloat32;
   if (kind == 'f' && bits == 16) return DType::kFloat16;
   if (kind == 'f' && bits == 64) return DType::kFloat64;
+  if (kind == 'b' && bits == 16) return DType::kBFloat16;
   if (kind == 'u' && bits == 8) return DType::kUInt8;
   if (kind == 'u' && bits == 16) return DType::kUInt16;
   if (kind == 'i' && bits == 32) return DType::kInt32;
@@ -25,7 +28,9 @@ template <typename Text>
 DType known_dtype(const char* op, const char* name, char kind, int bits, const Text& text) {
   const std::optional<DType> dtype = dtype_of(kind, bits);
   VQAFAST_CHECK(op, dtype.has_value(),
-                concat(name, " must be float16, float32, float64, uint8, uint16, int32 or int64 in native byte order"),
+                concat(name,
+                       " must be float16, bfloat16, float32, float64, uint8, uint16, int32 or int64 in native byte "
+                       "order"),
                 text());
   return *dtype;
 }
@@ -51,12 +56,25 @@ std::string last_line(const py::error_already_set& error) {
   return text.substr(0, text.find('\n'));
 }
 
+py::object exported(const char* op, const char* name, const py::object& owner) {
+  try {
+    return owner.attr("__dlpack__")();
+  } catch (const py::error_already_set& error) {
+    fail(op, concat(name, " must be exportable through __dlpack__ (detach tensors that require grad)"),
+         last_line(error));
+  }
+}
+
 }  // namespace
 
 TensorArg::TensorArg(const char* op, const char* name, py::object array, bool writable) : owner_(std::move(array)) {
   if (py::isinstance<py::array>(owner_)) {
     from_numpy(op, name, py::reinterpret_borrow<py::array>(owner_), writable);
+  } else if (PyCapsule_IsValid(owner_.ptr(), kCapsuleName)) {
+    capsule_ = owner_;
+    from_dlpack(op, name);
   } else if (py::hasattr(owner_, "__dlpack__")) {
+    capsule_ = exported(op, name, owner_);
     from_dlpack(op, name);
   } else {
     fail(op, concat(name, " must be a NumPy array or have __dlpack__"), type_name(owner_));
@@ -81,13 +99,7 @@ void TensorArg::from_numpy(const char* op, const char* name, const py::array& ar
 }
 
 void TensorArg::from_dlpack(const char* op, const char* name) {
-  try {
-    capsule_ = owner_.attr("__dlpack__")();
-  } catch (const py::error_already_set& error) {
-    fail(op, concat(name, " must be exportable through __dlpack__ (detach tensors that require grad)"),
-         last_line(error));
-  }
-  auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule_.ptr(), "dltensor"));
+  auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule_.ptr(), kCapsuleName));
   if (!managed) throw py::error_already_set();
   // The capsule is not renamed: its own destructor then frees the tensor together with this object.
   const DLTensor& tensor = managed->dl_tensor;
@@ -101,9 +113,9 @@ void TensorArg::from_dlpack(const char* op, const char* name) {
            concat("DLPack device type ", tensor.device.device_type));
   }
   view_.device_index = tensor.device.device_id;
-  const char* kinds = "iuf?";
+  const char* kinds = "iuf?b";
   const int code = tensor.dtype.code;
-  const char kind = (code <= 2 && tensor.dtype.lanes == 1) ? kinds[code] : '?';
+  const char kind = (code <= 4 && tensor.dtype.lanes == 1) ? kinds[code] : '?';
   const auto text = [&] {
     return py::hasattr(owner_, "dtype") ? py::cast<std::string>(py::str(owner_.attr("dtype")))
                                         : concat("DLPack type code ", code);

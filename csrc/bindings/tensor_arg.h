@@ -1,4 +1,5 @@
-// Python arrays as TensorViews: NumPy arrays directly, anything else through __dlpack__. Never copies.
+// Python arrays as TensorViews: NumPy arrays directly, anything else through __dlpack__ or as the capsule it gives.
+// Never copies.
 #pragma once
 
 #include <pybind11/numpy.h>

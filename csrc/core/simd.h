@@ -23,9 +23,26 @@ constexpr int kVectorBytes = 16;
 constexpr int kLanes = kVectorBytes / 4;  // float lanes of a vector
 
 typedef float VFloat __attribute__((vector_size(kVectorBytes)));
+typedef double VDouble __attribute__((vector_size(kVectorBytes)));
 typedef std::int32_t VInt __attribute__((vector_size(kVectorBytes)));
 typedef std::uint32_t VUInt __attribute__((vector_size(kVectorBytes)));
 typedef std::uint16_t VHalf __attribute__((vector_size(kVectorBytes / 2)));  // raw IEEE half bits
+
+// Vec<Real> and kLanesOf<Real> let one kernel serve float and double.
+template <typename Real>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef VFloat type;
+};
+template <>
+struct VectorOf<double> {
+  typedef VDouble type;
+};
+template <typename Real>
+using Vec = typename VectorOf<Real>::type;
+template <typename Real>
+constexpr int kLanesOf = kVectorBytes / static_cast<int>(sizeof(Real));
 
 template <typename To, typename From>
 VQAFAST_INLINE To bit_cast(const From& from) {
@@ -36,21 +53,48 @@ VQAFAST_INLINE To bit_cast(const From& from) {
 }
 
 VQAFAST_INLINE VFloat splat(float value) { return value - VFloat{}; }
+VQAFAST_INLINE VDouble splat(double value) { return value - VDouble{}; }
 
 VQAFAST_INLINE VFloat load(const float* from) {
   VFloat v;
   std::memcpy(&v, from, sizeof(v));
   return v;
 }
+VQAFAST_INLINE VDouble load(const double* from) {
+  VDouble v;
+  std::memcpy(&v, from, sizeof(v));
+  return v;
+}
 
 VQAFAST_INLINE void store(VFloat v, float* to) { std::memcpy(to, &v, sizeof(v)); }
+VQAFAST_INLINE void store(VDouble v, double* to) { std::memcpy(to, &v, sizeof(v)); }
 
-VQAFAST_INLINE float sum(VFloat v) {
-  float lanes[kLanes];
+template <typename Real>
+VQAFAST_INLINE Real sum_lanes(Vec<Real> v) {
+  Real lanes[kLanesOf<Real>];
   store(v, lanes);
-  for (int width = kLanes / 2; width > 0; width /= 2)
+  for (int width = kLanesOf<Real> / 2; width > 0; width /= 2)
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   return lanes[0];
+}
+VQAFAST_INLINE double sum(VDouble v) { return sum_lanes<double>(v); }
+
+// The halves are added in the order of sum_lanes.
+VQAFAST_INLINE float sum(VFloat v) {
+#if defined(__AVX2__)
+#if defined(__AVX512F__)
+  __m256 halves[2];
+  std::memcpy(halves, &v, sizeof(v));
+  const __m256 eight = _mm256_add_ps(halves[0], halves[1]);
+#else
+  const __m256 eight = (__m256)v;
+#endif
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
+#else
+  return sum_lanes<float>(v);
+#endif
 }
 
 VQAFAST_INLINE float half_to_float(std::uint16_t half) {
@@ -76,6 +120,32 @@ VQAFAST_INLINE std::uint16_t float_to_half(float value) {
     half = (bits - 0x38000000u + 0xfffu + odd) >> 13;
   }
   return static_cast<std::uint16_t>(half | sign);
+}
+
+VQAFAST_INLINE float bfloat16_to_float(std::uint16_t value) {
+  return bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
+}
+
+// Rounds to nearest, ties to even.
+VQAFAST_INLINE std::uint16_t float_to_bfloat16(float value) {
+  const std::uint32_t bits = bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0u;
+  return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+VQAFAST_INLINE VFloat load_bfloat16(const std::uint16_t* from) {
+  VHalf raw;
+  std::memcpy(&raw, from, sizeof(raw));
+  return (VFloat)(__builtin_convertvector(raw, VUInt) << 16);
+}
+
+VQAFAST_INLINE void store_bfloat16(VFloat v, std::uint16_t* to) {
+  const VUInt bits = (VUInt)v;
+  VUInt rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const VUInt nan = (VUInt)((bits & 0x7fffffffu) > 0x7f800000u);
+  rounded = (rounded & ~nan) | (nan & 0x7fc0u);
+  const VHalf raw = __builtin_convertvector(rounded, VHalf);
+  std::memcpy(to, &raw, sizeof(raw));
 }
 
 VQAFAST_INLINE VFloat load_half(const std::uint16_t* from) {

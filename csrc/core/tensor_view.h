@@ -5,7 +5,7 @@
 
 namespace vqafast {
 
-enum class DType : std::uint8_t { kFloat32, kFloat16, kFloat64, kUInt8, kUInt16, kInt32, kInt64 };
+enum class DType : std::uint8_t { kFloat32, kFloat16, kBFloat16, kFloat64, kUInt8, kUInt16, kInt32, kInt64 };
 enum class DeviceType : std::uint8_t { kCpu, kCuda };
 
 constexpr int kMaxDims = 6;
@@ -29,6 +29,7 @@ constexpr int item_size(DType dtype) {
   switch (dtype) {
     case DType::kUInt8: return 1;
     case DType::kFloat16:
+    case DType::kBFloat16:
     case DType::kUInt16: return 2;
     case DType::kFloat32:
     case DType::kInt32: return 4;
@@ -42,6 +43,7 @@ constexpr const char* name_of(DType dtype) {
   switch (dtype) {
     case DType::kFloat32: return "float32";
     case DType::kFloat16: return "float16";
+    case DType::kBFloat16: return "bfloat16";
     case DType::kFloat64: return "float64";
     case DType::kUInt8: return "uint8";
     case DType::kUInt16: return "uint16";

@@ -20,7 +20,22 @@ def cgin(
     eps: float,
     threads: int,
     out: Any,
-) -> npt.NDArray[np.float32]: ...
+) -> npt.NDArray[Any]: ...
+def cgin_backward(
+    grad: Any,
+    x: Any,
+    y: Any,
+    gamma_x: Any,
+    gamma_y: Any,
+    lengths: Any,
+    mode: str,
+    eps: float,
+    threads: int,
+    d_x: Any,
+    d_y: Any,
+    d_gamma_x: Any,
+    d_gamma_y: Any,
+) -> tuple[Any, Any, Any, Any]: ...
 def fragment_sample(
     planes: tuple[Any, ...],
     pixel_format: tuple[Any, ...],
@@ -50,6 +65,12 @@ def frame_ingest(
 ) -> npt.NDArray[Any]: ...
 def hysteresis_pool(
     q: Any, lengths: Any, alpha: float, beta: int, threads: int, pooled: Any, series: Any
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]: ...
-def moment_pool(x: Any, layout: str, threads: int, out: Any) -> npt.NDArray[np.float32]: ...
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]: ...
+def hysteresis_pool_backward(
+    d_pooled: Any, d_series: Any, q: Any, lengths: Any, alpha: float, beta: int, threads: int, out: Any
+) -> npt.NDArray[Any]: ...
+def moment_pool(x: Any, layout: str, threads: int, out: Any) -> npt.NDArray[Any]: ...
+def moment_pool_backward(
+    grad: Any, x: Any, moments: Any, layout: str, threads: int, out: Any
+) -> npt.NDArray[Any]: ...
 def scene_statistics(frames: Any, threads: int, out: Any) -> npt.NDArray[np.float32]: ...

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 RATIO = 2.0
-FLOOR = 4 * float(np.finfo(np.float32).eps)
+FLOOR = 4  # eps of the result's dtype
+FLOOR_64 = 64  # the truth of float64 samples loses digits itself
 
 Arrays = dict[str, Any]
 
@@ -40,14 +41,20 @@ class OpCase:
     out_shapes: Callable[[Sample], tuple[tuple[int, ...], ...]]
 
     def run(self, arrays: Arrays, options: dict[str, Any], **more: Any) -> tuple[np.ndarray, ...]:
+        """Results that are there: a gradient of an argument that was not given is None."""
         return as_tuple(self.op(**arrays, **options, **more))
+
+    def dtype_of(self, sample: Sample) -> np.dtype[Any]:
+        """Of the results."""
+        dtype: np.dtype[Any] = sample.arrays["q" if "q" in sample.arrays else "x"].dtype
+        return np.dtype(np.float32) if self.name == "moment_pool" and dtype.itemsize == 2 else dtype
 
     def truth(self, sample: Sample) -> tuple[np.ndarray, ...]:
         return as_tuple(self.op.reference(**sample.arrays, **sample.options))
 
 
 def as_tuple(result: Any) -> tuple[np.ndarray, ...]:
-    return result if isinstance(result, tuple) else (result,)
+    return tuple(r for r in result if r is not None) if isinstance(result, tuple) else (result,)
 
 
 def error_of(result: np.ndarray, truth: np.ndarray) -> float:
@@ -56,8 +63,9 @@ def error_of(result: np.ndarray, truth: np.ndarray) -> float:
 
 def tolerance(case: OpCase, sample: Sample, truth: Sequence[np.ndarray]) -> tuple[float, ...]:
     plain = as_tuple(case.plain(**sample.arrays, **sample.options))
+    floor = FLOOR_64 if case.dtype_of(sample) == np.float64 else FLOOR
     return tuple(
-        RATIO * error_of(p, t) + FLOOR * float(np.max(np.abs(t), initial=0.0))
+        RATIO * error_of(p, t) + floor * float(np.finfo(p.dtype).eps * np.max(np.abs(t), initial=0.0))
         for p, t in zip(plain, truth, strict=True)
     )
 
@@ -69,8 +77,10 @@ def _rng(name: str) -> np.random.Generator:
 # hysteresis_pool
 
 
-def _scores(name: str, batch: int, time: int, scale: float = 1.0, **options: Any) -> Sample:
-    q = (_rng(name).normal(size=(batch, time)) * scale + scale).astype(np.float32)
+def _scores(
+    name: str, batch: int, time: int, scale: float = 1.0, *, dtype: type = np.float32, **options: Any
+) -> Sample:
+    q = (_rng(name).normal(size=(batch, time)) * scale + scale).astype(dtype)
     return Sample(name, {"q": q}, options)
 
 
@@ -78,8 +88,9 @@ def plain_hysteresis(
     q: np.ndarray, lengths: Any = None, alpha: float = 0.5, beta: int = 6
 ) -> tuple[np.ndarray, np.ndarray]:
     batch, time = q.shape
-    series = np.zeros((batch, time), np.float32)
-    pooled = np.zeros(batch, np.float32)
+    real = q.dtype.type
+    series = np.zeros((batch, time), q.dtype)
+    pooled = np.zeros(batch, q.dtype)
     for b in range(batch):
         length = time if lengths is None else int(lengths[b])
         for t in range(length):
@@ -87,7 +98,7 @@ def plain_hysteresis(
             ahead = q[b, t : min(t + beta + 1, length)]
             weights = np.exp(ahead.min() - ahead)
             weights /= weights.sum()
-            series[b, t] = np.float32(alpha) * memory + np.float32(1 - alpha) * (weights * ahead).sum()
+            series[b, t] = real(alpha) * memory + real(1 - alpha) * (weights * ahead).sum()
         pooled[b] = series[b, :length].mean()
     return pooled, series
 
@@ -107,6 +118,7 @@ HYSTERESIS_POOL = OpCase(
         _scores("memory_only", 2, 33, alpha=1.0),
         _scores("current_only", 2, 33, alpha=0.0),
         _scores("far_apart", 2, 33, 3000.0),
+        _scores("float64", 3, 40, dtype=np.float64, lengths=[40, 1, 9]),
         Sample("empty_batch", {"q": np.zeros((0, 4), np.float32)}),
     ),
     plain_hysteresis,
@@ -132,7 +144,7 @@ def _maps(
 
 def plain_moments(x: np.ndarray, layout: str = "nchw") -> tuple[np.ndarray]:
     axes = (2, 3) if layout == "nchw" else (1, 2)
-    maps = x.astype(np.float32)
+    maps = x.astype(np.float64 if x.dtype == np.float64 else np.float32)
     return (np.concatenate([maps.mean(axis=axes), maps.std(axis=axes)], axis=1),)
 
 
@@ -157,6 +169,8 @@ MOMENT_POOL = OpCase(
         _maps("nhwc_half", (2, 17, 19, 21), dtype=np.float16, layout="nhwc"),
         _maps("half_subnormal", (1, 2, 9, 9), dtype=np.float16, offset=0.0, scale=1e-6),
         _maps("constant", (1, 2, 40, 70), offset=3.3, scale=0.0),
+        _maps("nchw_float64", (2, 3, 50, 61), dtype=np.float64),
+        _maps("nhwc_float64", (2, 50, 61, 33), dtype=np.float64, layout="nhwc"),
         Sample("empty_batch", {"x": np.zeros((0, 3, 4, 4), np.float32)}),
     ),
     plain_moments,
@@ -169,11 +183,20 @@ MOMENT_POOL = OpCase(
 # cgin
 
 
-def _pair(name: str, batch: int, time: int, width: int, *, offset: float = 0.0, **options: Any) -> Sample:
+def _pair(
+    name: str,
+    batch: int,
+    time: int,
+    width: int,
+    *,
+    offset: float = 0.0,
+    dtype: type = np.float32,
+    **options: Any,
+) -> Sample:
     rng = _rng(name)
     names = ("x", "y", "gamma_x", "theta_x", "gamma_y", "theta_y")
-    arrays: Arrays = {n: rng.normal(size=(batch, time, width)).astype(np.float32) for n in names}
-    arrays["x"] += np.float32(offset)
+    arrays: Arrays = {n: rng.normal(size=(batch, time, width)).astype(dtype) for n in names}
+    arrays["x"] += dtype(offset)
     if options.get("mode") == "adain":
         arrays |= dict.fromkeys(names[2:])
     return Sample(name, arrays, options)
@@ -191,14 +214,14 @@ def plain_cgin(
     eps: float = 1e-5,
 ) -> tuple[np.ndarray]:
     batch, time, width = x.shape
-    out = np.zeros((batch, time, 2 * width), np.float32)
+    out = np.zeros((batch, time, 2 * width), x.dtype)
     for b in range(batch):
         n = time if lengths is None else int(lengths[b])
         for k, (own, other, gamma, theta) in enumerate(((x, y, gamma_x, theta_x), (y, x, gamma_y, theta_y))):
             u, v = own[b, :n], other[b, :n]
-            normalised = (u - u.mean(axis=0)) / np.sqrt(u.var(axis=0) + np.float32(eps))
+            normalised = (u - u.mean(axis=0)) / np.sqrt(u.var(axis=0) + x.dtype.type(eps))
             if mode == "adain":
-                value = np.sqrt(v.var(axis=0) + np.float32(eps)) * normalised + v.mean(axis=0)
+                value = np.sqrt(v.var(axis=0) + x.dtype.type(eps)) * normalised + v.mean(axis=0)
             else:
                 value = gamma[b, :n] * normalised + theta[b, :n] + (normalised if mode == "cgin" else 0)
             out[b, :n, k * width : (k + 1) * width] = value
@@ -216,8 +239,16 @@ CGIN = OpCase(
             _pair(f"{mode}_lengths", 4, 35, 33, mode=mode, lengths=[1, 35, 2, 33])
             for mode in ("cgin", "fgin", "adain")
         ),
+        *(
+            _pair(f"{mode}_small", 3, 4, 3, mode=mode, lengths=[4, 1, 3])
+            for mode in ("cgin", "fgin", "adain")
+        ),
         _pair("offset", 1, 50, 7, offset=500.0),
         _pair("eps", 1, 9, 7, eps=0.1),
+        _pair("panel_minus_1", 1, 4, 255),
+        _pair("panel_plus_1", 2, 33, 257, lengths=[33, 5]),
+        _pair("float64", 2, 37, 131, dtype=np.float64),
+        _pair("float64_adain", 2, 9, 5, dtype=np.float64, mode="adain", lengths=[9, 4]),
         _pair("empty_batch", 0, 3, 4),
     ),
     plain_cgin,

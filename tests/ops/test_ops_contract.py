@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.ops.samples import CASES, OpCase, Sample, error_of, tolerance
+from tests.ops.samples import CASES as FORWARD_CASES
+from tests.ops.samples import OpCase, Sample, error_of, tolerance
+from tests.ops.samples_backward import BACKWARD_CASES
 
+CASES = (*FORWARD_CASES, *BACKWARD_CASES)
 ALL = [
     pytest.param(case, sample, id=f"{case.name}-{sample.name}") for case in CASES for sample in case.samples
 ]
@@ -14,7 +17,7 @@ ALL = [
 def check(case: OpCase, sample: Sample, results: tuple[np.ndarray, ...]) -> None:
     truth = case.truth(sample)
     for result, true, allowed in zip(results, truth, tolerance(case, sample, truth), strict=True):
-        assert result.dtype == np.float32
+        assert result.dtype == case.dtype_of(sample)
         assert result.shape == true.shape
         assert np.isfinite(result).all()
         assert error_of(result, true) <= allowed
@@ -30,7 +33,7 @@ def test_number_of_threads_changes_no_bit(case: OpCase, sample: Sample) -> None:
     one = case.run(sample.arrays, sample.options, threads=1)
     for threads in (2, 3, 8):
         for a, b in zip(one, case.run(sample.arrays, sample.options, threads=threads), strict=True):
-            np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
+            assert a.tobytes() == b.tobytes()
 
 
 def sliced(array: np.ndarray) -> np.ndarray:
@@ -53,6 +56,8 @@ LAYOUTS = {
     "channels_swapped": lambda array: (
         np.ascontiguousarray(np.moveaxis(array, 1, -1)).swapaxes(1, -1)
         if array.ndim == 3
+        else array
+        if array.ndim == 1
         else np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
     ),
     "reversed": lambda array: np.ascontiguousarray(array[..., ::-1])[..., ::-1],
@@ -73,7 +78,7 @@ def test_any_strides(case: OpCase, sample: Sample, layout: str, cpu_target: str)
 
 @pytest.mark.parametrize(("case", "sample"), ALL)
 def test_out_is_filled_and_returned(case: OpCase, sample: Sample) -> None:
-    outs = tuple(np.full(shape, np.nan, np.float32) for shape in case.out_shapes(sample))
+    outs = tuple(np.full(shape, np.nan, case.dtype_of(sample)) for shape in case.out_shapes(sample))
     results = case.run(sample.arrays, sample.options, out=outs if len(outs) > 1 else outs[0])
     for out, result, plain in zip(outs, results, case.run(sample.arrays, sample.options), strict=True):
         assert result is out

@@ -13,6 +13,8 @@ Q = np.ones((2, 5), np.float32)
 X = np.ones((1, 3, 4, 4), np.float32)
 F = np.ones((2, 5, 3), np.float32)
 FULL = (F, F, F, F, F, F)
+G = np.ones((2, 5, 6), np.float32)
+M = np.ones((1, 6), np.float32)
 
 
 def unaligned(array: np.ndarray) -> np.ndarray:
@@ -28,7 +30,12 @@ def read_only(shape: tuple[int, ...]) -> np.ndarray:
 
 CASES: list[tuple[Any, tuple[Any, ...], dict[str, Any], str]] = [
     (ops.hysteresis_pool, (Q[0],), {}, "hysteresis_pool: q must have 2 dimensions (B, T), got shape (5,)"),
-    (ops.hysteresis_pool, (Q.astype("f8"),), {}, "hysteresis_pool: q must be float32, got float64"),
+    (
+        ops.hysteresis_pool,
+        (Q.astype("f2"),),
+        {},
+        "hysteresis_pool: q must be float32 or float64, got float16",
+    ),
     (ops.hysteresis_pool, (Q.astype(">f4"),), {}, "in native byte order, got >f4"),
     (ops.hysteresis_pool, (Q.astype("c8"),), {}, "in native byte order, got complex64"),
     (
@@ -64,7 +71,7 @@ CASES: list[tuple[Any, tuple[Any, ...], dict[str, Any], str]] = [
         {},
         "moment_pool: x must have 4 dimensions (N, C, H, W) or (N, H, W, C), got shape",
     ),
-    (ops.moment_pool, (X.astype("u1"),), {}, "moment_pool: x must be float32 or float16, got uint8"),
+    (ops.moment_pool, (X.astype("u1"),), {}, "x must be float32, float16, bfloat16 or float64, got uint8"),
     (ops.moment_pool, (X[:, :, :0],), {}, "x must have channels and pixels, got shape (1, 3, 0, 4)"),
     (ops.moment_pool, (X,), {"layout": "chwn"}, "layout must be 'nchw' or 'nhwc', got chwn"),
     (ops.moment_pool, (X,), {"out": np.zeros((1, 5), "f4")}, "out must have shape (1, 6), got shape (1, 5)"),
@@ -92,6 +99,48 @@ CASES: list[tuple[Any, tuple[Any, ...], dict[str, Any], str]] = [
     (ops.cgin, FULL, {"mode": "batch"}, "mode must be 'cgin', 'fgin' or 'adain', got batch"),
     (ops.cgin, FULL, {"eps": 0.0}, "eps must be positive, got 0"),
     (ops.cgin, FULL, {"lengths": [5, 9]}, "cgin: lengths must lie in 1..5, got 9"),
+    (ops.cgin, (F.astype("f2"), *FULL[1:]), {}, "cgin: x must be float32 or float64, got float16"),
+    (ops.cgin_backward, (G, F[0], F, F, F), {}, "cgin_backward: x must have 3 dimensions (B, T, D), got"),
+    (ops.cgin_backward, (F, F, F, F, F), {}, "grad must have shape (2, 5, 6), got shape (2, 5, 3)"),
+    (ops.cgin_backward, (G.astype("f8"), F, F, F, F), {}, "grad must be float32, got float64"),
+    (ops.cgin_backward, (G, F, F, None, F), {}, "gamma_x must be given in modes 'cgin' and 'fgin', got None"),
+    (ops.cgin_backward, (G, F, F, None, F), {"mode": "adain"}, "gamma_y must be None in mode 'adain'"),
+    (ops.cgin_backward, (G, F, F, F, F), {"eps": 0.0}, "eps must be positive, got 0"),
+    (ops.cgin_backward, (G, F, F, F, F), {"lengths": [5, 9]}, "lengths must lie in 1..5, got 9"),
+    (
+        ops.cgin_backward,
+        (G, F, F, F, F),
+        {"out": (None, None, np.zeros((2, 5, 4), "f4"))},
+        "out[2] must have shape (2, 5, 3), got shape (2, 5, 4)",
+    ),
+    (
+        ops.hysteresis_pool_backward,
+        (Q[:1, 0], Q, Q),
+        {},
+        "d_pooled must have shape (2,), got shape (1,)",
+    ),
+    (
+        ops.hysteresis_pool_backward,
+        (None, Q[:, 1:], Q),
+        {},
+        "d_series must have the shape of q (2, 5), got shape (2, 4)",
+    ),
+    (
+        ops.hysteresis_pool_backward,
+        (None, Q.astype("f8"), Q),
+        {},
+        "d_series must be float32, got float64",
+    ),
+    (ops.hysteresis_pool_backward, (None, None, Q), {"beta": 0}, "beta must be at least 1, got 0"),
+    (ops.moment_pool_backward, (M, X[0], M), {}, "moment_pool_backward: x must have 4 dimensions"),
+    (ops.moment_pool_backward, (M[:, 1:], X, M), {}, "grad must have shape (1, 6), got shape (1, 5)"),
+    (ops.moment_pool_backward, (M, X, M.astype("f8")), {}, "moments must be float32, got float64"),
+    (
+        ops.moment_pool_backward,
+        (M, X, M),
+        {"layout": "chwn"},
+        "layout must be 'nchw' or 'nhwc', got chwn",
+    ),
     (
         ops.cgin,
         (F[:, :0],) * 6,

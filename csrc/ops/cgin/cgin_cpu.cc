@@ -1,94 +1,59 @@
 #include "core/context.h"
-#include "core/moments.h"
 #include "core/parallel.h"
-#include "ops/cgin/cgin_kernels.h"
+#include "ops/cgin/cgin_panel.h"
 
 namespace vqafast {
 namespace VQAFAST_ISA {
 namespace {
 
-struct Statistics {
-  float mean[kColumns], mean_rest[kColumns], sigma[kColumns], inverse_sigma[kColumns];
-};
-
-ColumnGroup columns_of(const CginTensor& tensor, std::int64_t b, std::int64_t first, int columns) {
-  return {tensor.data + b * tensor.stride_b + first * tensor.stride_d, tensor.stride_t, tensor.stride_d, columns,
-          DType::kFloat32};
-}
-
-void measure(const ColumnGroup& features, std::int64_t length, double eps, float* buffer, Statistics* statistics) {
-  double means[kColumns] = {}, squares[kColumns] = {};
-  for (std::int64_t t = 0; t < length; t += kColumnBlock) {
-    const std::int64_t rows = length - t < kColumnBlock ? length - t : kColumnBlock;
-    const float* x;
-    const std::int64_t pitch = column_rows(features, t, rows, buffer, &x);
-    add_column_block(x, pitch, rows, static_cast<double>(t), means, squares);
-  }
-  for (int c = 0; c < kColumns; ++c) {
-    const double sigma = sqrt(squares[c] / static_cast<double>(length) + eps);
-    statistics->mean[c] = static_cast<float>(means[c]);
-    statistics->mean_rest[c] = static_cast<float>(means[c] - static_cast<double>(statistics->mean[c]));
-    statistics->sigma[c] = static_cast<float>(sigma);
-    statistics->inverse_sigma[c] = static_cast<float>(1.0 / sigma);
-  }
-}
-
-// `gamma` and `theta` are rows kColumns wide, `pitch` floats apart (0: the same row for every t).
-struct Rows {
-  const float* data;
-  std::int64_t pitch;
-};
-
-void modulate_rows(Rows x, Rows gamma, Rows theta, const Statistics& s, float gamma_1, std::int64_t rows, int columns,
-                   float* out, std::int64_t out_pitch) {
-  for (int c = 0; c < columns; c += kLanes) {
-    const VFloat mean = load(s.mean + c), rest = load(s.mean_rest + c), inverse = load(s.inverse_sigma + c);
-    const int width = columns - c < kLanes ? columns - c : kLanes;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const VFloat normalised = cgin_normalise(load(x.data + r * x.pitch + c), mean, rest, inverse);
-      const VFloat value = cgin_modulate(normalised, load(gamma.data + r * gamma.pitch + c),
-                                         load(theta.data + r * theta.pitch + c), gamma_1);
-      float* to = out + r * out_pitch + c;
-      if (width == kLanes) {
-        store(value, to);
-      } else {
-        float lanes[kLanes];
-        store(value, lanes);
-        for (int i = 0; i < width; ++i) to[i] = lanes[i];
-      }
-    }
-  }
-}
-
+template <typename Real>
 struct Buffers {
-  float x[kColumnBlock * kColumns], gamma[kColumnBlock * kColumns], theta[kColumnBlock * kColumns];
+  static constexpr int kSize = kBlock * kPanel<Real>;
+  Real x[kSize], gamma[kSize], theta[kSize];
 };
 
-void run_group(const CginArgs& args, std::int64_t b, std::int64_t first, int columns) {
-  const std::int64_t length = cgin_length(args, b);
-  Buffers buffers;
-  Statistics statistics[2];
-  for (int k = 0; k < 2; ++k) {
-    measure(columns_of(args.branch[k].features, b, first, columns), length, args.eps, buffers.x, &statistics[k]);
-  }
-  for (int k = 0; k < 2; ++k) {
-    const CginBranch& branch = args.branch[k];
-    const Statistics& guide = statistics[1 - k];
-    float* out = args.out + b * args.time * 2 * args.width + k * args.width + first;
-    const std::int64_t out_pitch = 2 * args.width;
-    for (std::int64_t t = 0; t < length; t += kColumnBlock) {
-      const std::int64_t rows = length - t < kColumnBlock ? length - t : kColumnBlock;
-      Rows x, gamma{guide.sigma, 0}, theta{guide.mean, 0};
-      x.pitch = column_rows(columns_of(branch.features, b, first, columns), t, rows, buffers.x, &x.data);
-      if (!args.adain) {
-        gamma.pitch = column_rows(columns_of(branch.gamma, b, first, columns), t, rows, buffers.gamma, &gamma.data);
-        theta.pitch = column_rows(columns_of(branch.theta, b, first, columns), t, rows, buffers.theta, &theta.data);
-      }
-      modulate_rows(x, gamma, theta, statistics[k], args.gamma_1, rows, columns, out + t * out_pitch, out_pitch);
+template <typename Real>
+void modulate(const CginArgs& args, int k, const Panel& panel, const Statistics<Real>* statistics,
+              Buffers<Real>* buffers) {
+  const CginProblem& p = args.problem;
+  const CginBranch& branch = args.branch[k];
+  const std::int64_t length = cgin_length(p, panel.b), pitch = 2 * p.width;
+  const Vec<Real> gamma_1 = splat(static_cast<Real>(p.gamma_1));
+  Real* out = static_cast<Real*>(args.out) + panel.b * p.time * pitch + k * p.width + panel.first;
+  Rows<Real> gamma{statistics[1 - k].sigma, 0}, theta{statistics[1 - k].mean, 0};
+  for (std::int64_t t = 0; t < length; t += kBlock) {
+    const std::int64_t rows = block_rows(t, length);
+    const Rows<Real> x = rows_of(branch.features, panel, t, rows, buffers->x);
+    if (!p.adain) {
+      gamma = rows_of(branch.gamma, panel, t, rows, buffers->gamma);
+      theta = rows_of(branch.theta, panel, t, rows, buffers->theta);
     }
-    for (std::int64_t t = length; t < args.time; ++t)
-      for (int c = 0; c < columns; ++c) out[t * out_pitch + c] = 0;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (int c = 0; c < panel.width; c += kLanesOf<Real>) {
+        const Vec<Real> value =
+            cgin_modulate(normalised(x, r, c, statistics[k]), load(gamma.data + r * gamma.pitch + c),
+                          load(theta.data + r * theta.pitch + c), gamma_1);
+        store_lanes(value, panel.columns - c, out + (t + r) * pitch + c);
+      }
+    }
   }
+  for (std::int64_t t = length; t < p.time; ++t)
+    for (int c = 0; c < panel.columns; ++c) out[t * pitch + c] = 0;
+}
+
+template <typename Real>
+void run(const Context& context, const CginArgs& args) {
+  parallel_for(context.threads, panel_count<Real>(args.problem), 1, [&](std::int64_t begin, std::int64_t end) {
+    Buffers<Real> buffers;
+    Statistics<Real> statistics[2];
+    for (std::int64_t item = begin; item < end; ++item) {
+      const Panel panel = panel_at<Real>(args.problem, item);
+      const std::int64_t length = cgin_length(args.problem, panel.b);
+      for (int k = 0; k < 2; ++k)
+        measure(args.branch[k].features, panel, length, args.problem.eps, buffers.x, &statistics[k]);
+      for (int k = 0; k < 2; ++k) modulate(args, k, panel, statistics, &buffers);
+    }
+  });
 }
 
 }  // namespace
@@ -96,14 +61,7 @@ void run_group(const CginArgs& args, std::int64_t b, std::int64_t first, int col
 void cgin_cpu(const Context& context, const CginArgs& args);
 
 void cgin_cpu(const Context& context, const CginArgs& args) {
-  const std::int64_t groups = (args.width + kColumns - 1) / kColumns;
-  parallel_for(context.threads, args.batch * groups, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t item = begin; item < end; ++item) {
-      const std::int64_t first = item % groups * kColumns;
-      const std::int64_t left = args.width - first;
-      run_group(args, item / groups, first, static_cast<int>(left < kColumns ? left : kColumns));
-    }
-  });
+  args.problem.dtype == DType::kFloat64 ? run<double>(context, args) : run<float>(context, args);
 }
 
 }  // namespace VQAFAST_ISA

@@ -12,14 +12,20 @@ struct HysteresisPoolOptions {
   std::int64_t beta = 6;  // frames looked at before and after, >= 1
 };
 
+// q must pass this before outputs are made from its shape. `op` goes into the message.
+void hysteresis_pool_check_q(const char* op, const TensorView& q);
+
 void hysteresis_pool(const Context& context,
-                     const TensorView& q,        // (B, T) float32
+                     const TensorView& q,        // (B, T) float32 or float64, any strides
                      const TensorView* lengths,  // (B,) int64 in 1..T, or null: all T
                      const HysteresisPoolOptions& options,
-                     const TensorView& pooled,   // (B,) float32, contiguous
-                     const TensorView& series);  // (B, T) float32, contiguous; 0 where t >= length
+                     const TensorView& pooled,   // (B,), dtype of q, contiguous
+                     const TensorView& series);  // (B, T), dtype of q, contiguous; 0 where t >= length
 
-// q must pass this before outputs are made from its shape.
-void hysteresis_pool_check_q(const TensorView& q);
+void hysteresis_pool_backward(const Context& context,
+                              const TensorView* d_pooled,  // (B,), dtype of q, any strides; null: 0
+                              const TensorView* d_series,  // (B, T), dtype of q, any strides; null: 0
+                              const TensorView& q, const TensorView* lengths, const HysteresisPoolOptions& options,
+                              const TensorView& d_q);  // (B, T), dtype of q, contiguous; 0 where t >= length
 
 }  // namespace vqafast

@@ -19,7 +19,7 @@ def _hysteresis_pool(
     beta: int = 6,
     out: tuple[Any, Any] | None = None,
     threads: int = 0,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     r"""Pool frame scores into one score per video that remembers its worst moments.
 
     For each frame, the memory term is the worst of the ``beta`` scores before it; the current term is the
@@ -35,7 +35,7 @@ def _hysteresis_pool(
 
     Parameters
     ----------
-    q : array (B, T) of float32
+    q : array (B, T) of float32 or float64
         Frame scores: NumPy, or anything with ``__dlpack__``. Any strides.
     lengths : array (B,) of integers, optional
         Number of valid frames of each sample, in 1..T; all T when omitted. Frames beyond are ignored.
@@ -43,16 +43,16 @@ def _hysteresis_pool(
         Weight of the memory term, in 0..1.
     beta : int
         Frames looked at on each side, at least 1.
-    out : pair of arrays ((B,), (B, T)) of float32, optional
+    out : pair of arrays ((B,), (B, T)), optional
         C-contiguous arrays that receive the results and are returned.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
 
     Returns
     -------
-    pooled : array (B,) of float32
+    pooled : array (B,), dtype of ``q``
         :math:`Q`, in the units of ``q``.
-    series : array (B, T) of float32
+    series : array (B, T), dtype of ``q``
         :math:`q'_t`; 0 where ``t >= lengths``.
 
     Raises
@@ -87,4 +87,86 @@ def reference(
     return pooled, series
 
 
+def _hysteresis_pool_backward(
+    d_pooled: Any,
+    d_series: Any,
+    q: Any,
+    *,
+    lengths: Any = None,
+    alpha: float = 0.5,
+    beta: int = 6,
+    out: Any = None,
+    threads: int = 0,
+) -> npt.NDArray[Any]:
+    r"""Gradient of `hysteresis_pool` with respect to the frame scores.
+
+    With :math:`s_t = \partial L / \partial q'_t + \frac{1}{T} \, \partial L / \partial Q`:
+
+    .. math::
+        \frac{\partial L}{\partial q_k} = \sum_t s_t \left( \alpha \, [k = \mathrm{argmin}_t]
+        + (1 - \alpha) \, w_{t,k} (1 - q_k + c_t) \right)
+
+    where :math:`\mathrm{argmin}_t` is the first frame with the least score of the memory's window: the
+    subgradient of the minimum goes to it alone.
+
+    Parameters
+    ----------
+    d_pooled : array (B,) or None
+        Gradient of the pooled score; None for 0.
+    d_series : array (B, T) or None
+        Gradient of the series; None for 0. What stands at padding is not read.
+    q, lengths, alpha, beta
+        As given to `hysteresis_pool`.
+    out : array (B, T), optional
+        C-contiguous array that receives the result and is returned.
+    threads : int
+        Most threads to use; 0 means every processor. Does not change the result.
+
+    Returns
+    -------
+    array (B, T), dtype of ``q``
+        0 where ``t >= lengths``.
+
+    Raises
+    ------
+    InvalidArgument
+        A `ValueError`: a shape, dtype or value is not as described, or T is 0.
+    Unsupported
+        A `NotImplementedError`: the tensors are on a device this build has no kernel for.
+    """
+    lengths = int64_lengths("hysteresis_pool_backward", lengths)
+    return _core.hysteresis_pool_backward(d_pooled, d_series, q, lengths, alpha, beta, threads, out)
+
+
+def backward_reference(
+    d_pooled: Any,
+    d_series: Any,
+    q: npt.ArrayLike,
+    *,
+    lengths: Any = None,
+    alpha: float = 0.5,
+    beta: int = 6,
+) -> npt.NDArray[np.float64]:
+    """Apply the chain rule in float64, one frame at a time, with the softmax's Jacobian written out."""
+    scores = np.asarray(q, dtype=np.float64)
+    batch, time = scores.shape
+    pooled = np.zeros(batch) if d_pooled is None else np.asarray(d_pooled, dtype=np.float64)
+    series = np.zeros((batch, time)) if d_series is None else np.asarray(d_series, dtype=np.float64)
+    result = np.zeros((batch, time))
+    for b, length in enumerate(valid_lengths(lengths, batch, time)):
+        row = scores[b, :length]
+        for t in range(length):
+            share = series[b, t] + pooled[b] / length
+            first = max(0, t - beta)
+            result[b, 0 if t == 0 else first + int(row[first:t].argmin())] += alpha * share
+            ahead = row[t : t + beta + 1]
+            weights = np.exp(ahead.min() - ahead)
+            weights /= weights.sum()
+            jacobian = np.outer(weights, weights) - np.diag(weights)  # d weights / d ahead
+            here = slice(t, t + len(ahead))
+            result[b, here] += (1 - alpha) * share * (weights + jacobian @ ahead)
+    return result
+
+
 hysteresis_pool = with_reference(_hysteresis_pool, reference)
+hysteresis_pool_backward = with_reference(_hysteresis_pool_backward, backward_reference)

@@ -2,12 +2,31 @@
 
 `lengths` is ``(B,)``: the first ``lengths[b]`` of T steps are real, the others padding, which
 enters nothing; None means that all are real.
+
+`cgin`, `hysteresis_pool` and `moment_pool` run as fused ops (`torch.ops.vqafast`) where those have
+kernels. The ``*_reference`` functions are the same equations in plain torch: what the fused ones are
+tested against, and what runs on other devices, in pure half precision, and in a graph that is traced or
+exported, which must hold operators that every engine has.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+import vqafast.ops._register  # noqa: F401 - defines torch.ops.vqafast
+
+_COMPUTED = (torch.float32, torch.float64)
+_READ = (*_COMPUTED, torch.float16, torch.bfloat16)
+
+
+def _fusable(*tensors: Tensor | None, dtypes: tuple[torch.dtype, ...] = _COMPUTED) -> bool:
+    """Whether the fused ops take these tensors here and now."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if tracing or torch.compiler.is_exporting():
+        return False
+    taken = _READ if torch.is_autocast_enabled("cpu") else dtypes
+    return all(t is None or (t.device.type == "cpu" and t.dtype in taken) for t in tensors)
 
 
 def step_mask(lengths: Tensor | None, steps: int) -> Tensor | None:
@@ -50,6 +69,8 @@ def moments(x: Tensor, lengths: Tensor | None = None, *, correction: int = 0) ->
 def moment_pool(maps: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     """Spatial mean, then biased standard deviation, of each map (section 3.1).
 
+    A deviation of 0 has the gradient 0.
+
     Parameters
     ----------
     maps : tuple of Tensor
@@ -58,8 +79,17 @@ def moment_pool(maps: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     Returns
     -------
     Tensor
-        ``(N, 2 * sum(C_i))``: mean_0, std_0, mean_1, std_1, ...
+        ``(N, 2 * sum(C_i))``: mean_0, std_0, mean_1, std_1, ... In the maps' dtype; float32 for half
+        maps under autocast.
     """
+    if not _fusable(*maps, dtypes=_READ):
+        return moment_pool_reference(maps)
+    pooled = torch.cat([torch.ops.vqafast.moment_pool(x) for x in maps], dim=1)
+    return pooled if torch.is_autocast_enabled("cpu") else pooled.to(maps[0].dtype)
+
+
+def moment_pool_reference(maps: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    """Evaluate `moment_pool` in plain torch."""
     parts = []
     for x in maps:
         mean = x.mean(dim=(2, 3), keepdim=True)
@@ -94,8 +124,33 @@ def cgin(
     Returns
     -------
     Tensor
-        ``(B, T, 2D)``.
+        ``(B, T, 2D)``, of no meaning at padding; float32 for half features under autocast.
     """
+    parts = (x, y, gamma_x, theta_x, gamma_y, theta_y)
+    if eps <= 0 or not _fusable(*parts):
+        return cgin_reference(*parts, lengths=lengths, mode=mode, direction=direction, eps=eps)
+    out: Tensor = torch.ops.vqafast.cgin(*parts, lengths, mode, eps)
+    if direction == "both":
+        return out
+    width = x.shape[2]
+    kept = (x, out[:, :, width:]) if direction == "s_to_q" else (out[:, :, :width], y)
+    return torch.cat(kept, dim=2)
+
+
+def cgin_reference(
+    x: Tensor,
+    y: Tensor,
+    gamma_x: Tensor | None,
+    theta_x: Tensor | None,
+    gamma_y: Tensor | None,
+    theta_y: Tensor | None,
+    *,
+    lengths: Tensor | None = None,
+    mode: str = "cgin",
+    direction: str = "both",
+    eps: float = 1e-5,
+) -> Tensor:
+    """Evaluate `cgin` in plain torch."""
     mean_x, var_x = moments(x, lengths)
     mean_y, var_y = moments(y, lengths)
     sigma_x, sigma_y = torch.sqrt(var_x + eps), torch.sqrt(var_y + eps)
@@ -134,8 +189,18 @@ def hysteresis_pool(
     score : Tensor
         ``(B,)``, the mean of the series.
     series : Tensor
-        ``(B, T)``, 0 at padding.
+        ``(B, T)``, 0 at padding. Both float32 for half scores under autocast.
     """
+    if not _fusable(q):
+        return hysteresis_pool_reference(q, lengths, alpha=alpha, beta=beta)
+    score, series = torch.ops.vqafast.hysteresis_pool(q, lengths, alpha, beta)
+    return score, series
+
+
+def hysteresis_pool_reference(
+    q: Tensor, lengths: Tensor | None = None, *, alpha: float = 0.5, beta: int = 6
+) -> tuple[Tensor, Tensor]:
+    """Evaluate `hysteresis_pool` in plain torch."""
     batch, steps = q.shape
     mask = step_mask(lengths, steps)
     q = keep(q, mask)
