@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 from vqafast.errors import MissingFile, ModelError  # noqa: E402
 from vqafast.models.backbones.loader import load_checkpoint_strict  # noqa: E402
 from vqafast.models.backbones.resnet import resnet34_iqa, resnet50  # noqa: E402
-from vqafast.models.backbones.slowfast import IGNORED_KEYS, SlowFastFast  # noqa: E402
+from vqafast.models.backbones.slowfast import SlowFastFast  # noqa: E402
+from vqafast.models.backbones.weights import load_backbone  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +100,10 @@ def test_slowfast_checkpoint_with_both_pathways(tmp_path: Path) -> None:
         "blocks.6.proj.weight": torch.zeros(1),
     }
     torch.save({"model_state": {**net.state_dict(), **other}}, tmp_path / "s.pyth")
-    load_checkpoint_strict(SlowFastFast(width=2), tmp_path / "s.pyth", ignore=IGNORED_KEYS)
+    target = SlowFastFast(width=2)
+    load_backbone(target, "slowfast_fast", tmp_path / "s.pyth")
+    name = "blocks.4.multipathway_blocks.1.res_blocks.2.branch2.conv_c.weight"
+    assert torch.equal(target.state_dict()[name], net.state_dict()[name])
 
 
 def test_bad_checkpoints(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,22 +14,35 @@ from vqafast.errors import MissingFile, ModelError
 from .model_json import parse
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from .spec import ModelSpec
 
 BUILTIN: tuple[str, ...] = ("a2inet-lite",)
 DEFAULT = "a2inet-lite"
+#: What a name must look like; it becomes the name of a directory.
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _MAX_JSON = 1 << 20
 
 
-def load(model: str | PathLike[str] | None = None) -> ModelSpec:
+def store_directory() -> Path:
+    """Where added models are: ``$VQAFAST_MODELS``, else ``vqafast/models`` in the user's data directory.
+
+    That is ``$XDG_DATA_HOME``, else ``~/.local/share``.
+    """
+    own = os.environ.get("VQAFAST_MODELS")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "vqafast" / "models"
+
+
+def load(model: str | os.PathLike[str] | None = None) -> ModelSpec:
     """Read a model's description and check every one of its files.
 
     Parameters
     ----------
     model : str or path, optional
-        A name in `BUILTIN`, or a model directory. Default: `DEFAULT`.
+        A name in `BUILTIN`, the name of an added model, or a model directory, looked for in this
+        order; ``./name`` is always a directory. Default: `DEFAULT`.
 
     Raises
     ------
@@ -36,36 +51,66 @@ def load(model: str | PathLike[str] | None = None) -> ModelSpec:
     ModelError
         When model.json is not valid, or a file is missing or differs from its SHA-256.
     """
-    directory = _directory(DEFAULT if model is None else model)
+    wanted = DEFAULT if model is None else model
+    spec = read(_directory(wanted), wanted)
+    for name, expected in spec.files.items():
+        _check_file(spec.directory / name, expected)
+    return spec
+
+
+def read(directory: Path, wanted: str | os.PathLike[str] | None = None) -> ModelSpec:
+    """Read and check model.json alone; `load` checks the files too, which takes longer.
+
+    Raises
+    ------
+    MissingFile, ModelError
+        As `load`; `wanted` is what the messages call the model.
+    """
     path = directory / "model.json"
-    if not path.is_file():
+    name = str(directory if wanted is None else wanted)
+    if "\0" in name or not path.is_file():
         raise MissingFile(
-            f"model must be one of {list(BUILTIN)} or a directory with a model.json, got {str(model)!r}",
+            f"model must be one of {list(BUILTIN)}, the name of an added model, "
+            f"or a directory with a model.json, got {name!r}",
             path=str(path),
         )
-    raw = path.read_bytes()
+    try:
+        with path.open("rb") as f:
+            raw = f.read(_MAX_JSON + 1)
+    except OSError as e:
+        raise ModelError(f"model.json cannot be read: {e}", path=str(path)) from e
     if len(raw) > _MAX_JSON:
-        raise ModelError(f"model.json must be at most {_MAX_JSON} bytes, got {len(raw)}")
+        raise ModelError(f"model.json must be at most {_MAX_JSON} bytes, got more", path=str(path))
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError) as e:
         raise ModelError(f"model.json must be JSON: {e}", path=str(path)) from e
-    spec = parse(data, directory)
-    for name, expected in spec.files.items():
-        _check_file(directory / name, expected)
-    return spec
+    return parse(data, directory)
 
 
-def _directory(model: str | PathLike[str]) -> Path:
-    if isinstance(model, str) and model in BUILTIN:
-        return Path(__file__).resolve().parent.parent / "weights" / model
+def _directory(model: str | os.PathLike[str]) -> Path:
+    if isinstance(model, str):
+        if model in BUILTIN:
+            return builtin_directory(model)
+        if NAME.fullmatch(model) and (store_directory() / model / "model.json").is_file():
+            return store_directory() / model
     return Path(model)
+
+
+def builtin_directory(name: str) -> Path:
+    """Give the directory of an embedded model."""
+    return Path(__file__).resolve().parent.parent / "weights" / name
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _check_file(path: Path, expected: str) -> None:
     if not path.is_file():
         raise ModelError(f"model file {path.name} is missing", path=str(path))
-    with path.open("rb") as f:
-        got = hashlib.file_digest(f, "sha256").hexdigest()
+    got = sha256(path)
     if got != expected:
         raise ModelError(f"model file {path.name} must have sha256 {expected}, got {got}", path=str(path))

@@ -13,6 +13,7 @@ from vqafast.errors import InvalidArgument
 INTERACTIONS = ("cagi", "concat", "concat_mlp")
 MODES = ("cgin", "fgin", "adain")
 DIRECTIONS = ("both", "q_to_s", "s_to_q")
+FEATURES = ("both", "quality", "semantic")
 ACTIVATIONS = ("none", "relu")
 
 
@@ -36,6 +37,9 @@ class HeadConfig:
     # Table 5: "cagi", "concat" (raw features side by side: its numbers are those of table 4, whose
     # features go "directly into a temporal network"), "concat_mlp" (FC, ReLU, dropout after that).
     interaction: str = "cagi"
+    # Table 4's single features: the other one is handed in all the same, and nothing reads it, so
+    # that rows with the same backbones share stored features and the graphs' inputs.
+    features: str = "both"
     mode: str = "cgin"  # table 6: "cgin", "fgin", "adain"
     # Table 6: "s_to_q" deforms S towards Q; the other feature stays beside it as it is, so that the
     # width is 2D (the table does not say). Both directions for CGIN (eq. 4).
@@ -69,9 +73,10 @@ class HeadConfig:
     # "GRUs" in the plural for units over time; VSFA has one layer, forwards, h_0 = 0.
     gru_layers: int = 1
     gru_bidirectional: bool = False
-    # None is mentioned, except in table 5's MLP; there it is this rate too. Applied to the reduced
-    # features before the GRU.
+    # None is mentioned outside table 5's MLP. Applied to the reduced features before the GRU.
     dropout: float = 0.0
+    # The MLP of table 5 has "a dropout layer" without a rate: torch's default.
+    mlp_dropout: float = 0.5
     # Width of the MLP of table 5, None: 2 * dim, the width of CAGI's output.
     mlp_dim: int | None = None
     # Features standardised with constants of the training set; not in the paper, for small models.
@@ -87,6 +92,7 @@ class HeadConfig:
                 raise InvalidArgument(f"HeadConfig: {name} must be >= 1, got {getattr(self, name)}")
         for name, allowed in (
             ("interaction", INTERACTIONS),
+            ("features", FEATURES),
             ("mode", MODES),
             ("direction", DIRECTIONS),
             ("fc_activation", ACTIVATIONS),
@@ -104,6 +110,12 @@ class HeadConfig:
                 "HeadConfig: dropout in [0, 1), alpha in [0, 1] and eps >= 0 must hold, "
                 f"got {self.dropout}, {self.alpha}, {self.eps}"
             )
+        if not 0 <= self.mlp_dropout < 1:
+            raise InvalidArgument(f"HeadConfig: mlp_dropout must be in [0, 1), got {self.mlp_dropout}")
+        if self.features != "both" and self.interaction == "cagi":
+            raise InvalidArgument(
+                f"HeadConfig: features must be 'both' for cagi, which needs two, got {self.features!r}"
+            )
 
     @property
     def fused_dim(self) -> int:
@@ -111,6 +123,12 @@ class HeadConfig:
         if self.interaction == "cagi":
             return 2 * self.dim
         return self.quality_dim + self.semantic_dim
+
+    @property
+    def used(self) -> slice:
+        """Columns of the fused features that are read: all, or those of one feature (table 4)."""
+        start = self.quality_dim if self.features == "semantic" else 0
+        return slice(start, self.quality_dim if self.features == "quality" else self.fused_dim)
 
     def to_dict(self) -> dict[str, Any]:
         """Fields as they stand in model.json under "head"."""
@@ -138,10 +156,3 @@ def a2inet_sm() -> HeadConfig:
 def concat_config() -> HeadConfig:
     """Give the ablations' starting point (table 7, row FE): features straight to the temporal network."""
     return HeadConfig(interaction="concat", catm=False)
-
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-# PySlowFast's and PyTorchVideo's SlowFast checkpoints.
-KINETICS_MEAN = (0.45, 0.45, 0.45)
-KINETICS_STD = (0.225, 0.225, 0.225)

@@ -156,7 +156,8 @@ class Temporal(nn.Module):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        width = config.fused_dim
+        self.used = None if config.features == "both" else config.used
+        width = config.used.stop - config.used.start
         self.attention: GlobalSelfAttention | None = None
         self.mlp: nn.Sequential | None = None
         self.reduce: nn.Linear | None = None
@@ -165,7 +166,7 @@ class Temporal(nn.Module):
             self.attention = GlobalSelfAttention(width, bias=config.attention_bias)
         if config.interaction == "concat_mlp":
             hidden = config.mlp_dim or 2 * config.dim
-            self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout))
+            self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.mlp_dropout))
             width = hidden
         if config.catm:
             self.reduce = nn.Linear(width, config.dim)
@@ -176,7 +177,7 @@ class Temporal(nn.Module):
 
     def forward(self, fused: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map ``(B, T, fused_dim)`` to frame scores ``(B, T)``."""
-        x = fused
+        x = fused if self.used is None else fused[:, :, self.used]
         if self.attention is not None:
             x = self.attention(x, lengths)
         if self.mlp is not None:

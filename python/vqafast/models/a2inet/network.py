@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from ..backbones.slowfast import SlowFastFast
 from .config import HeadConfig, a2inet_sm, a2inet_ss
 from .functional import moment_pool
 from .modules import A2INetHead
+from .variants import Variant, build_backbones
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 
 class A2INet(nn.Module):
@@ -126,3 +130,14 @@ def build_ss(config: HeadConfig | None = None) -> A2INet:
 def build_sm(config: HeadConfig | None = None) -> A2INet:
     """Build the paper's S+M: ResNet-34 (IQA) and SlowFast's fast pathway."""
     return A2INet(resnet34_iqa(), SlowFastFast(), config or a2inet_sm(), motion=True)
+
+
+def build(
+    variant: Variant,
+    quality_weights: str | PathLike[str] | None = None,
+    semantic_weights: str | PathLike[str] | None = None,
+    random: bool = False,
+) -> A2INet:
+    """Build a variant, its head with random weights; the weights are those of `build_backbones`."""
+    quality, semantic = build_backbones(variant, quality_weights, semantic_weights, random)
+    return A2INet(quality, semantic, variant.head, motion=variant.semantic.temporal == "window")

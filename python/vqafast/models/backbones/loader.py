@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ def load_checkpoint_strict(
     *,
     ignore: Sequence[str] = (),
     prefix: str = "",
+    rename: Callable[[str], str] | None = None,
 ) -> None:
     """Load a ``.safetensors`` or torch checkpoint; nothing may be missing or left over.
 
@@ -39,15 +40,26 @@ def load_checkpoint_strict(
         that matches nothing is an error, so that the list stays true.
     prefix : str
         Removed from every key, for example ``"module.backbone."``; keys without it are left over.
+    rename : callable, optional
+        From the checkpoint's names, prefix removed, to the module's.
 
     Raises
     ------
     MissingFile, ModelError
     """
-    file = Path(path)
-    if not file.is_file():
-        raise MissingFile(f"checkpoint must be a file, got {str(path)!r}", path=str(path))
-    state = _read(file)
+    fit(module, read(path), Path(path), ignore=ignore, prefix=prefix, rename=rename)
+
+
+def fit(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    file: Path,
+    *,
+    ignore: Sequence[str] = (),
+    prefix: str = "",
+    rename: Callable[[str], str] | None = None,
+) -> None:
+    """Do what `load_checkpoint_strict` does with a checkpoint that was read from `file`."""
     found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     unexpected = [k for k in state if not k.startswith(prefix)]
     for pattern in ignore:
@@ -56,10 +68,12 @@ def load_checkpoint_strict(
         if not matching and not outside:
             raise ModelError(
                 f"checkpoint {file.name}: ignored {pattern!r} must match a key, it matches none",
-                path=str(path),
+                path=str(file),
             )
         found = {k: v for k, v in found.items() if k not in matching}
         unexpected = [k for k in unexpected if k not in outside]
+    if rename is not None:
+        found = {rename(k): v for k, v in found.items()}
     wanted = module.state_dict()
     # Checkpoints made before batch norm counted batches lack this; it has no part in inference.
     missing = [k for k in wanted if k not in found and not k.endswith(".num_batches_tracked")]
@@ -73,12 +87,21 @@ def load_checkpoint_strict(
         raise ModelError(
             f"checkpoint {file.name} does not fit: missing {_some(missing)}, "
             f"unexpected {_some(unexpected)}, wrong shape {_some(wrong)}",
-            path=str(path),
+            path=str(file),
         )
     module.load_state_dict({**wanted, **found})
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def read(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint by name, out of the container it keeps them in.
+
+    Raises
+    ------
+    MissingFile, ModelError
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MissingFile(f"checkpoint must be a file, got {str(path)!r}", path=str(path))
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -74,11 +74,13 @@ class ResNetStages(nn.Module):
     classes : int or None
         With a number there is a classifier ``fc``, so that whole checkpoints load strictly; it is
         never run.
+    taps : int
+        The last so many stages give maps.
 
     Attributes
     ----------
     channels : tuple of int
-        Of the four maps; the pooled feature has twice their sum.
+        Of the maps; the pooled feature has twice their sum.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class ResNetStages(nn.Module):
         *,
         width: int = 64,
         classes: int | None = None,
+        taps: int = 4,
     ) -> None:
         super().__init__()
+        self.taps = taps
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
@@ -108,22 +112,27 @@ class ResNetStages(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         if classes is not None:
             self.fc = nn.Linear(inputs, classes)
-        self.channels = tuple(channels)
+        self.channels = tuple(channels[-taps:])
         _initialise(self)
 
     def forward(self, frames: Tensor) -> StageMaps:
-        """Map ``(N, 3, H, W)`` to four maps ``(N, C_i, H / 2**(i+2), W / 2**(i+2))``, i = 0..3."""
+        """Map ``(N, 3, H, W)`` to maps ``(N, C_i, H / 2**(i+2), W / 2**(i+2))``, i = 4 - taps..3."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(frames))))
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
             maps.append(x)
-        return tuple(maps)
+        return tuple(maps[-self.taps :])
 
 
 def resnet50(*, width: int = 64, classes: int | None = None) -> ResNetStages:
     """ResNet-50: maps of 256, 512, 1024, 2048 channels, 7680 pooled; the semantic branch."""
     return ResNetStages(Bottleneck, (3, 4, 6, 3), width=width, classes=classes)
+
+
+def resnet50_last(*, width: int = 64, classes: int | None = None) -> ResNetStages:
+    """ResNet-50's last map alone, 2048 channels, 4096 pooled: what VSFA reads."""
+    return ResNetStages(Bottleneck, (3, 4, 6, 3), width=width, classes=classes, taps=1)
 
 
 def resnet34_iqa(*, width: int = 64, classes: int | None = None) -> ResNetStages:
@@ -156,4 +165,4 @@ def freeze(net: nn.Module) -> nn.Module:
     return net.eval()
 
 
-__all__ = ["BasicBlock", "Bottleneck", "ResNetStages", "freeze", "resnet34_iqa", "resnet50"]
+__all__ = ["BasicBlock", "Bottleneck", "ResNetStages", "freeze", "resnet34_iqa", "resnet50", "resnet50_last"]

@@ -12,12 +12,6 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-# What a PyTorchVideo SLOWFAST_8x8_R50 checkpoint holds beside the fast pathway.
-IGNORED_KEYS: tuple[str, ...] = (
-    "blocks.*.multipathway_blocks.0.*",
-    "blocks.*.multipathway_fusion.*",
-    "blocks.6.*",
-)
 _DEPTHS = (3, 4, 6, 3)
 
 
