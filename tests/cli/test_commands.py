@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests import clips
+from tests.scoring.random_model import export
 from tests.scoring.test_assessment import validate
 from typer.testing import CliRunner
 
 from vqafast.cli import app
 from vqafast.errors import EXIT_CODES
+from vqafast.models.spec import Uncertainty
 from vqafast.scoring.assessment import Assessment
 
 if TYPE_CHECKING:
@@ -58,6 +60,60 @@ def test_score_windows_and_samples(vqafast, clip):
     got = vqafast("score", clip, "--window", "5s", "--samples", "3")
     assert re.search(r"^  0\.00\.\.5\.00 s  \d+\.\d$", got.stdout, re.M)
     assert re.search(r"3 draws: std \d+\.\d\d, 95% ", got.stdout)
+
+
+def test_score_on_a_display(vqafast, clip):
+    got = vqafast("score", clip, "--display", "400x300")
+    assert re.search(r"^random 1, on a display of 400x300, 20 frames scored, ", got.stdout, re.M)
+    record = json.loads(vqafast("score", clip, "--display", "400x300", "--json").stdout)
+    assert record["display"] == {"width": 400, "height": 300, "shown_width": 400, "shown_height": 240}
+    assert record["score"] == pytest.approx(float(got.stdout.split()[0]), abs=0.051)
+    plain = json.loads(vqafast("score", clip, "--json").stdout)
+    assert plain["display"] is None
+    assert plain["score"] != record["score"]
+    assert re.search(
+        r"display +400x300, the picture on it 400x240", vqafast("assess", clip, "--display", "400x300").stdout
+    )
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory: pytest.TempPathFactory):
+    directory = tmp_path_factory.mktemp("models") / "ensemble"
+    known = Uncertainty(0.5, 2.0, ((0.0, 1.0),), 0.9, "against nothing")
+    export(directory, heads=2, uncertainty=known)
+
+    def invoke(command: str, *arguments: object) -> Result:
+        return CliRunner().invoke(app, [command, "--model", str(directory), *map(str, arguments)])
+
+    return invoke
+
+
+def test_score_says_how_far_off_it_may_be(ensemble, clip):
+    got = ensemble("score", clip, "--window", "5s")
+    first, *rest = got.stdout.splitlines()
+    assert re.fullmatch(r"\d+\.\d \+- \d+\.\d  \(0\.\.100, higher is better\)", first)
+    assert re.fullmatch(r"  0\.00\.\.5\.00 s  \d+\.\d \+- \d+\.\d", rest[0])
+    record = json.loads(ensemble("score", clip, "--json").stdout)
+    assert f"{record['uncertainty']['half_width']:.1f}" == first.split()[2]
+
+
+def test_scripts_still_read_a_bare_number(ensemble, clip):
+    """What is read by programs has no second number: --quiet, and the lines of several files."""
+    assert re.fullmatch(
+        r"\d+\.\d\n  0\.00\.\.9\.00 s  \d+\.\d\n.*\n", ensemble("score", clip, "-q", "--window", "9s").stdout
+    )
+    for line in ensemble("score", clip, clip).stdout.splitlines():
+        assert re.fullmatch(rf"\d+\.\d  {re.escape(str(clip))}", line)
+    rows = list(csv.DictReader(io.StringIO(ensemble("assess", clip, "--frames").stdout)))
+    assert rows[0].keys() == {"index", "pts", "score"}
+
+
+def test_assess_says_what_the_uncertainty_means(ensemble, clip):
+    shown = " ".join(ensemble("assess", clip, "--window", "5s").stdout.split())
+    assert re.search(
+        r"uncertainty \+- \d+\.\d \(\d+\.\d\.\.\d+\.\d\) for 90% of videos, against nothing", shown
+    )
+    assert re.search(r"0\.00 │ 5\.00 │ \d+\.\d \+- \d+\.\d │ 10", shown)
 
 
 def test_several_files_go_on_after_a_failure(vqafast, clip, tmp_path):

@@ -74,6 +74,11 @@ def test_traceback_only_under_debug(capsys):
         (["score", "x", "--threads", "-1"], r"threads: must be 0"),
         (["score", "x", "--samples", "0"], r"samples: must be in 1\.\.1000, got 0"),
         (["score", "x", "--batch", "0"], r"batch: must be at least 1, got 0"),
+        (["score", "x", "--display", "big"], r"display: must be width and height like 1920x1080, got 'big'"),
+        (
+            ["assess", "x", "--display", "9x9"],
+            r"display: width and height must be whole numbers in 32\.\.8192",
+        ),
         (["score", "x", "--device", "tpu"], r"device: must be one of cpu, cuda, auto"),
         (["assess", "x", "--json", "--frames"], r"not both"),
         (["nonsense"], r"No such command"),

@@ -95,10 +95,12 @@ class FakeRuntime:
         self.batches.append(len(views))
         return np.array(views, dtype=np.float32)
 
-    def frame_scores(self, quality: np.ndarray, semantic: np.ndarray) -> np.ndarray:
+    def member_scores(
+        self, quality: np.ndarray, semantic: np.ndarray, constant: np.ndarray | None = None
+    ) -> np.ndarray:
         np.testing.assert_array_equal(quality % 1000, semantic)
         self.windows.append(len(quality))
-        return quality[:, 0] - quality[:, 0].mean() + len(quality)
+        return (quality[:, 0] - quality[:, 0].mean() + len(quality))[None]
 
 
 def window_scorer(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from vqafast.models.spec import BitstreamView, Uncertainty
+
 _made: dict[str, Path] = {}
 
 
@@ -29,11 +31,18 @@ def clip_file(factory: pytest.TempPathFactory) -> Path:
     return _made["clip"]
 
 
-def export(directory: Path) -> None:
+def export(
+    directory: Path,
+    heads: int = 1,
+    uncertainty: Uncertainty | None = None,
+    bitstream: BitstreamView | None = None,
+) -> None:
+    """Write a model; more than one head, or either section, makes an ensemble or a hybrid."""
     import torch
     from torch import nn
 
     from vqafast.models.a2inet.config import HeadConfig
+    from vqafast.models.a2inet.ensemble import export_ensemble
     from vqafast.models.a2inet.export import Description, export_model
     from vqafast.models.a2inet.modules import A2INetHead
     from vqafast.models.spec import Calibration, QualityView, SamplingSpec, Scale, SemanticView
@@ -48,27 +57,36 @@ def export(directory: Path) -> None:
             one = torch.relu(self.one(x))
             return one, torch.relu(self.two(one))
 
+    dims = 24 + (0 if bitstream is None else len(bitstream.features))
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        head = A2INetHead(HeadConfig(quality_dim=24, semantic_dim=24, dim=8, reduced_dim=8, gru_dim=4))
+        config = HeadConfig(quality_dim=dims, semantic_dim=dims, dim=8, reduced_dim=8, gru_dim=4)
+        head = A2INetHead(config)
         quality, semantic = Stages(2), Stages(3)
+        others = [A2INetHead(config) for _ in range(heads - 1)]
     # Random heads answer nearly the same to everything: the calibration spreads the answers.
-    export_model(
-        directory,
-        Description(
-            name="random",
-            version="1",
-            meaning="nothing: random weights",
-            scale=Scale("random", 0.0, 100.0, "higher_is_better"),
-            sampling=SamplingSpec("time_grid", rate=Fraction(2), burst=2, window=8),
-            quality=QualityView((2, 2), 32, 1, "luma", (0.5,), (0.25,), "pair"),
-            semantic=SemanticView(48, "rgb", (0.5,) * 3, (0.25,) * 3, None),
-            trained_on="nothing",
-            licence="Apache-2.0",
-            source="tests",
-            calibration=Calibration(200.0, 50.0, True),
-        ),
-        quality=quality,
-        semantic=semantic,
-        head=head,
+    description = Description(
+        name="random",
+        version="1",
+        meaning="nothing: random weights",
+        scale=Scale("random", 0.0, 100.0, "higher_is_better"),
+        sampling=SamplingSpec("time_grid", rate=Fraction(2), burst=2, window=8),
+        quality=QualityView((2, 2), 32, 1, "luma", (0.5,), (0.25,), "pair"),
+        semantic=SemanticView(48, "rgb", (0.5,) * 3, (0.25,) * 3, None),
+        trained_on="nothing",
+        licence="Apache-2.0",
+        source="tests",
+        calibration=Calibration(200.0, 50.0, True),
     )
+    if heads == 1 and bitstream is None:
+        export_model(directory, description, quality=quality, semantic=semantic, head=head)
+    else:
+        export_ensemble(
+            directory,
+            description,
+            quality=quality,
+            semantic=semantic,
+            heads=[head, *others],
+            uncertainty=uncertainty,
+            bitstream=bitstream,
+        )

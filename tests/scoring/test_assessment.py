@@ -49,7 +49,13 @@ def validate(data: object) -> None:
 
 
 def test_round_trip():
-    for record in (example(), example(spread=None, segments=(), warnings=())):
+    full = example(
+        uncertainty=a.Uncertainty(4.1, 59.3, 67.5, 0.68, 4, 2.2, "against VMAF"),
+        display=a.DisplayInfo(1920, 1080, 1440, 1080),
+        bitstream=(a.BitstreamValue("qp", 0.5),),
+        segments=(a.Segment(0.0, 2.0, 63.4, 2, 5.0),),
+    )
+    for record in (example(), example(spread=None, segments=(), warnings=()), full):
         assert a.Assessment.from_json(record.to_json()) == record
         assert a.Assessment.from_dict(record.to_dict()) == record
         validate(json.loads(record.to_json(indent=2)))
@@ -72,6 +78,14 @@ def test_unknown_keys_of_a_later_library_are_ignored():
     data = example().to_dict()
     data["novelty"] = 1
     data["scale"]["novelty"] = 2
+    assert a.Assessment.from_dict(data) == example()
+
+
+def test_documents_from_before_the_added_fields_are_read():
+    data = example().to_dict()
+    for name in ("uncertainty", "display", "bitstream"):
+        del data[name]
+    del data["segments"][0]["uncertainty"]
     assert a.Assessment.from_dict(data) == example()
 
 

@@ -21,6 +21,14 @@ Pooling = Annotated[str, typer.Option("--pooling", help="hysteresis, mean, min, 
 Window = Annotated[
     str | None, typer.Option("--window", help="Also score windows of this length: 2s, 500ms, 1m.")
 ]
+Display = Annotated[
+    str | None,
+    typer.Option(
+        "--display",
+        metavar="WIDTHxHEIGHT",
+        help="Score as scaled to this display, 1920x1080 for example; else at the video's own resolution.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Scores only: no second line, warning or progress.")

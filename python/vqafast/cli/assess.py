@@ -29,6 +29,7 @@ def command(
     batch: options.Batch = 8,
     pooling: options.Pooling = "hysteresis",
     window: options.Window = None,
+    display: options.Display = None,
     as_json: options.Json = False,
     frames: Frames = False,
     quiet: options.Quiet = False,
@@ -50,6 +51,7 @@ def command(
             samples=samples,
             precision=precision,
             batch=batch,
+            display=display,
         )
         with Bar(path, enabled=not quiet) as bar:
             result = scorer.assess(path, pooling=pooling, window=length, progress=bar)
@@ -80,8 +82,9 @@ def _print_tables(result: Assessment) -> None:
     if result.segments:
         table = Table("from", "to", "score", "frames", title="segments", title_justify="left")
         for segment in result.segments:
+            half = "" if segment.uncertainty is None else f" +- {segment.uncertainty:.1f}"
             table.add_row(
-                f"{segment.start:.2f}", f"{segment.end:.2f}", f"{segment.score:.1f}",
+                f"{segment.start:.2f}", f"{segment.end:.2f}", f"{segment.score:.1f}{half}",
                 str(segment.frames),
             )  # fmt: skip
         console.print(table)
@@ -121,8 +124,27 @@ def _facts(result: Assessment) -> list[tuple[str, str]]:
                     f"backbone {times.backbone:.3f}, head {times.head:.3f}; total {times.total:.3f}"),
         ("version", f"vqafast {result.library_version}"),
     ]  # fmt: skip
+    facts[1:1] = _doubts(result)
+    if result.display is not None:
+        on = result.display
+        facts.insert(-3, ("display", f"{on.width}x{on.height}, the picture on it {on.shown_width}x"
+                                     f"{on.shown_height}"))  # fmt: skip
+    if result.bitstream:
+        facts.insert(-3, ("bitstream", ", ".join(f"{b.name} {b.value:.3g}" for b in result.bitstream)))
+    return facts
+
+
+def _doubts(result: Assessment) -> list[tuple[str, str]]:
+    """What is known of how far off the score is."""
+    doubts = []
+    if result.uncertainty is not None:
+        u = result.uncertainty
+        doubts.append(
+            ("uncertainty", f"+- {u.half_width:.1f} ({u.low:.1f}..{u.high:.1f}) for {u.coverage:.0%} of "
+                            f"videos, {u.meaning}; {u.members} heads with std {u.spread:.2f}")
+        )  # fmt: skip
     if result.spread is not None:
         spread = result.spread
         interval = "" if spread.low is None else f", 95% {spread.low:.2f}..{spread.high:.2f}"
-        facts.insert(1, ("spread", f"std {spread.std:.2f} over {spread.samples} draws{interval}"))
-    return facts
+        doubts.append(("spread", f"std {spread.std:.2f} over {spread.samples} draws{interval}"))
+    return doubts

@@ -30,6 +30,7 @@ def command(
     batch: options.Batch = 8,
     pooling: options.Pooling = "hysteresis",
     window: options.Window = None,
+    display: options.Display = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -51,6 +52,7 @@ def command(
             samples=samples,
             precision=precision,
             batch=batch,
+            display=display,
         )
         for path in paths:
             try:
@@ -75,7 +77,8 @@ def command(
 def summary(result: Assessment) -> dict[str, Any]:
     """One record per file, without the per-frame series: what ``score --json`` prints."""
     plain = result.to_dict()
-    keys = ("path", "score", "scale", "pooling", "segments", "spread", "model", "warnings")
+    keys = ("path", "score", "uncertainty", "scale", "pooling", "display", "segments", "spread", "model",
+            "warnings")  # fmt: skip
     return {
         **{key: plain[key] for key in keys},
         "frames": result.counts.scored,
@@ -90,23 +93,27 @@ def _print_result(result: Assessment, alone: bool, quiet: bool) -> None:
         _print_line(f"{result.score:.1f}")
     else:
         scale = result.scale
+        half = "" if result.uncertainty is None else f" +- {result.uncertainty.half_width:.1f}"
         _print_line(
-            f"{result.score:.1f}  ({scale.min:g}..{scale.max:g}, {scale.direction.replace('_', ' ')})"
+            f"{result.score:.1f}{half}  ({scale.min:g}..{scale.max:g}, {scale.direction.replace('_', ' ')})"
         )
     for part in result.segments:
-        _print_line(f"  {part.start:.2f}..{part.end:.2f} s  {part.score:.1f}")
+        half = "" if part.uncertainty is None or quiet or not alone else f" +- {part.uncertainty:.1f}"
+        _print_line(f"  {part.start:.2f}..{part.end:.2f} s  {part.score:.1f}{half}")
     if alone and not quiet:
         _print_line(about(result))
 
 
 def about(result: Assessment) -> str:
-    """Write the line below the score: model, frames, seconds, and the spread if there is one."""
+    """Write the line below the score: model, frames, seconds; display and spread if there is one."""
     scored = result.counts.scored
     parts = [
         f"{result.model.name} {result.model.version}",
         f"{scored} frame{'' if scored == 1 else 's'} scored",
         f"{result.timings.total:.2f} s",
     ]
+    if result.display is not None:
+        parts.insert(1, f"on a display of {result.display.width}x{result.display.height}")
     if result.spread is not None:
         text = f"{result.spread.samples} draws: std {result.spread.std:.2f}"
         if result.spread.low is not None and result.spread.high is not None:

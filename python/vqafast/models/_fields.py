@@ -80,6 +80,20 @@ class Fields:
         low = math.nextafter(0.0, 1.0) if positive else -math.inf
         return tuple(self._number(name, v, low, math.inf) for v in value)
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._get(name, _MISSING)
+        if not isinstance(value, list) or not value or not all(isinstance(v, str) and v for v in value):
+            raise self._wrong(name, "a list of one or more non-empty strings", value)
+        return tuple(value)
+
+    def pairs(self, name: str) -> tuple[tuple[float, float], ...]:
+        value = self._get(name, _MISSING)
+        good = isinstance(value, list) and value and all(isinstance(v, list) and len(v) == 2 for v in value)
+        if not good:
+            raise self._wrong(name, "a list of one or more pairs of numbers", value)
+        pairs = [[self._number(name, x, -math.inf, math.inf) for x in pair] for pair in value]
+        return tuple((a, b) for a, b in pairs)
+
     def optional_pair(self, name: str) -> tuple[int, int] | None:
         value = self._get(name, None)
         if value is None:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from vqafast.errors import ModelError
 
 from ._fields import Fields
-from .spec import Calibration, HeadSpec, ModelSpec, QualityView, SamplingSpec, Scale, SemanticView
+from .spec import (
+    BitstreamView,
+    Calibration,
+    HeadSpec,
+    ModelSpec,
+    QualityView,
+    SamplingSpec,
+    Scale,
+    SemanticView,
+    Uncertainty,
+)
 
 SCHEMA = 1
 
@@ -53,6 +64,9 @@ def parse(data: object, directory: Path) -> ModelSpec:
         source=top.text("source"),
         directory=directory,
         metadata=top.mapping("metadata", default={}),
+        members=top.integer("members", low=1, default=1),
+        uncertainty=_uncertainty(top.section("uncertainty")) if "uncertainty" in top.names() else None,
+        bitstream=_bitstream(views.section("bitstream")) if "bitstream" in views.names() else None,
     )
     views.done()
     top.done()
@@ -63,6 +77,13 @@ def parse(data: object, directory: Path) -> ModelSpec:
         )
     if spec.quality.temporal == "pair" and spec.sampling.burst != 2:
         raise ModelError(f"model.json: sampling.burst must be 2 for pair views, got {spec.sampling.burst}")
+    if spec.uncertainty is not None and spec.members < 2:
+        raise ModelError(f"model.json: members must be at least 2 for an uncertainty, got {spec.members}")
+    if min(spec.picture_dims) < 1:
+        raise ModelError(
+            f"model.json: head.quality_dim and semantic_dim must be above the number of bitstream features, "
+            f"got {spec.head.quality_dim}, {spec.head.semantic_dim}"
+        )
     return spec
 
 
@@ -160,6 +181,38 @@ def _calibration(f: Fields) -> Calibration:
     return calibration
 
 
+def _uncertainty(f: Fields) -> Uncertainty:
+    section = Uncertainty(
+        base=f.number("base", low=0.0),
+        spread=f.number("spread", low=0.0),
+        knots=f.pairs("knots"),
+        coverage=f.number("coverage", low=0.0, high=1.0),
+        meaning=f.text("meaning"),
+    )
+    f.done()
+    scores = [score for score, _ in section.knots]
+    if any(b <= a for a, b in pairwise(scores)):
+        raise ModelError(f"model.json: uncertainty.knots must have rising scores, got {scores}")
+    if any(factor < 0 for _, factor in section.knots):
+        raise ModelError("model.json: uncertainty.knots must have factors of 0 or more")
+    return section
+
+
+def _bitstream(f: Fields) -> BitstreamView:
+    view = BitstreamView(features=f.texts("features"), ranges=f.pairs("ranges"))
+    f.done()
+    if len(set(view.features)) != len(view.features):
+        raise ModelError("model.json: views.bitstream.features must be different names")
+    if len(view.features) != len(view.ranges):
+        raise ModelError(
+            f"model.json: views.bitstream.ranges must have a pair for each of {len(view.features)} features, "
+            f"got {len(view.ranges)}"
+        )
+    if any(high < low for low, high in view.ranges):
+        raise ModelError("model.json: views.bitstream.ranges must be pairs low, high with low <= high")
+    return view
+
+
 def to_json(spec: ModelSpec) -> dict[str, Any]:
     """Inverse of `parse`: what stands in model.json."""
     sampling: dict[str, Any] = {"kind": spec.sampling.kind, "burst": spec.sampling.burst}
@@ -169,6 +222,13 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
     if spec.sampling.n is not None:
         sampling["n"] = spec.sampling.n
     sampling["window"] = spec.sampling.window
+    views = {"quality": _lists(asdict(spec.quality)), "semantic": _lists(asdict(spec.semantic))}
+    if spec.bitstream is not None:
+        views["bitstream"] = _lists(asdict(spec.bitstream))
+    # What a plain model does not have is left out, so that older libraries read it.
+    more: dict[str, Any] = {} if spec.members == 1 else {"members": spec.members}
+    if spec.uncertainty is not None:
+        more["uncertainty"] = _lists(asdict(spec.uncertainty))
     return {
         "schema": SCHEMA,
         "name": spec.name,
@@ -177,9 +237,10 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
         "meaning": spec.meaning,
         "scale": asdict(spec.scale),
         "sampling": sampling,
-        "views": {"quality": _lists(asdict(spec.quality)), "semantic": _lists(asdict(spec.semantic))},
+        "views": views,
         "head": spec.head.config,
         "calibration": asdict(spec.calibration),
+        **more,
         "files": spec.files,
         "weights_sha256": spec.weights_sha256,
         "trained_on": spec.trained_on,
@@ -190,4 +251,8 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _lists(data: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
+    return {k: _listed(v) for k, v in data.items()}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(v) for v in value] if isinstance(value, (list, tuple)) else value

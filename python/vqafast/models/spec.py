@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,24 @@ class SemanticView:
 
 
 @dataclass(frozen=True, slots=True)
+class BitstreamView:
+    """Features of the coded stream, for models that score files only.
+
+    `features` are names of `vqafast.video.bitstream_stats.BITSTREAM_FEATURES`. In this order they
+    stand behind the quality and behind the semantic features of every sample. `ranges` holds the
+    lowest and highest value of each that the model was trained on: others are moved to them.
+    """
+
+    features: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """What runs outside the graphs; `config` keeps every field of the exported head's config."""
+    """What runs outside the graphs; `config` keeps every field of the exported head's config.
+
+    `quality_dim` and `semantic_dim` count the features of a `BitstreamView` too.
+    """
 
     interaction: str
     mode: str
@@ -96,8 +113,48 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How far off a score may be, from how far the members of an ensemble are apart.
+
+    The half width is ``sqrt(base^2 + (spread * s)^2) * f(score)`` on the published scale, with s the
+    standard deviation of the members' scores and f piecewise linear through `knots`, pairs of a
+    score and a factor, constant beyond the first and the last. The share `coverage` of errors on
+    content that was held out lay within it.
+    """
+
+    base: float
+    spread: float
+    knots: tuple[tuple[float, float], ...]
+    coverage: float
+    meaning: str
+
+    def half_width(self, score: float, apart: float) -> float:
+        """Half width at `score`, clipped to the scale, for members that are `apart`.
+
+        `apart` is the standard deviation (n in the denominator) of the members' pooled and calibrated
+        scores, not clipped. The score itself is pooled from the mean of the members' frame outputs.
+        """
+        return math.hypot(self.base, self.spread * apart) * _interpolate(self.knots, score)
+
+
+def _interpolate(knots: tuple[tuple[float, float], ...], at: float) -> float:
+    before = knots[0]
+    for knot in knots:
+        if at < knot[0]:
+            if knot is before:
+                break
+            share = (at - before[0]) / (knot[0] - before[0])
+            return before[1] + share * (knot[1] - before[1])
+        before = knot
+    return before[1]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Everything known about a model before its weights are read."""
+    """Everything known about a model before its weights are read.
+
+    `members` is the number of heads in its head graphs; the score is that of their mean.
+    """
 
     name: str
     version: str
@@ -116,6 +173,15 @@ class ModelSpec:
     source: str
     directory: Path
     metadata: dict[str, Any] = field(default_factory=dict)
+    members: int = 1
+    uncertainty: Uncertainty | None = None
+    bitstream: BitstreamView | None = None
+
+    @property
+    def picture_dims(self) -> tuple[int, int]:
+        """Quality and semantic features that come from pictures."""
+        more = 0 if self.bitstream is None else len(self.bitstream.features)
+        return self.head.quality_dim - more, self.head.semantic_dim - more
 
     def file(self, name: str) -> Path:
         """Path of a weights file that model.json lists; `ModelError` if it lists none such."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from vqafast.scoring.assessment import Assessment
     from vqafast.scoring.pipeline import Progress
+    from vqafast.scoring.scorer import DisplayLike
 
 _scorers: dict[tuple[Any, ...], Scorer] = {}
 _lock = threading.Lock()
@@ -22,6 +23,7 @@ def score(
     path: str | os.PathLike[str] | BinaryIO,
     *,
     pooling: str = "hysteresis",
+    display: DisplayLike | None = None,
     **options: Unpack[ScorerOptions],
 ) -> float:
     """Score a video.
@@ -32,6 +34,8 @@ def score(
         See `Scorer.assess`.
     pooling : str
         See `vqafast.scoring.pooling`.
+    display : (width, height), optional
+        Score the video as scaled to a display of so many pixels; without it at its own resolution.
     **options
         Arguments of `Scorer`. The first call with given options loads the model, later ones
         reuse it.
@@ -46,7 +50,7 @@ def score(
     VqafastError
         When the file cannot be scored; ``code`` says why.
     """
-    return assess(path, pooling=pooling, **options).score
+    return assess(path, pooling=pooling, display=display, **options).score
 
 
 def assess(
@@ -55,10 +59,11 @@ def assess(
     pooling: str = "hysteresis",
     window: float | None = None,
     progress: Callable[[Progress], None] | None = None,
+    display: DisplayLike | None = None,
     **options: Unpack[ScorerOptions],
 ) -> Assessment:
     """Score a video and say everything about it; see `Scorer.assess` and `score`."""
-    return _scorer(options).assess(path, pooling=pooling, window=window, progress=progress)
+    return _scorer(options).assess(path, pooling=pooling, window=window, progress=progress, display=display)
 
 
 def _scorer(options: ScorerOptions) -> Scorer:

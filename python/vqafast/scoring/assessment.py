@@ -50,12 +50,16 @@ class FrameScore:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Score of the time window ``start <= pts < end`` (seconds), from `frames` sampled frames."""
+    """Score of the time window ``start <= pts < end`` (seconds), from `frames` sampled frames.
+
+    `uncertainty` is the half width of `Uncertainty`, for this window; None where there is none.
+    """
 
     start: float
     end: float
     score: float
     frames: int
+    uncertainty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,54 @@ class Spread:
     low: float | None
     high: float | None
     scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How far off the score may be.
+
+    Attributes
+    ----------
+    half_width : float
+        On the published scale: the score is this much off, or less, for the share `coverage` of
+        videos.
+    low, high : float
+        The score less and plus `half_width`, within the scale.
+    coverage : float
+        Measured on content that the model was not trained on.
+    members : int
+        Heads of the model's ensemble.
+    spread : float
+        Standard deviation (n in the denominator) of the heads' scores, from which `half_width` was computed.
+    meaning : str
+        In the words of the model: against what the errors were measured.
+    """
+
+    half_width: float
+    low: float
+    high: float
+    coverage: float
+    members: int
+    spread: float
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayInfo:
+    """The display (`width`, `height`) that was asked for, and the picture's size on it, in pixels."""
+
+    width: int
+    height: int
+    shown_width: int
+    shown_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class BitstreamValue:
+    """One feature of the coded stream; see `vqafast.video.bitstream_stats.features`."""
+
+    name: str
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +259,13 @@ class Assessment:
         Empty unless a window was asked for. Windows without a sampled frame are left out.
     spread : Spread or None
         None when one draw was made.
+    uncertainty : Uncertainty or None
+        None when the model has none, or has none for this pooling.
+    display : DisplayInfo or None
+        None when the video was scored at its own resolution.
+    bitstream : tuple of BitstreamValue
+        What a model that reads the coded stream was told of it, before it is moved into the range
+        that the model knows; empty for others.
     """
 
     path: str
@@ -228,6 +287,9 @@ class Assessment:
     counts: Counts
     warnings: tuple[WarningNote, ...]
     timings: Timings
+    uncertainty: Uncertainty | None = None
+    display: DisplayInfo | None = None
+    bitstream: tuple[BitstreamValue, ...] = ()
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from vqafast.scoring.windows import Item, Runtime, Series, StageClock, WindowSco
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vqafast.video.display import Scaler
     from vqafast.video.source import FrameSource
 
 # Enough to keep the backbones busy while a slow stretch is decoded. The byte limit counts for
@@ -37,6 +38,7 @@ def run(
     *,
     draws: int,
     clock: StageClock,
+    scaler: Scaler | None = None,
     progress: Callable[[Progress], None] | None = None,
     cancel: Callable[[], None] | None = None,
 ) -> Series:
@@ -47,6 +49,8 @@ def run(
 
     Parameters
     ----------
+    scaler : Scaler, optional
+        Brings sampled frames to the display that is asked for.
     progress : callable, optional
         Called in this thread after each sample.
     cancel : callable, optional
@@ -55,7 +59,7 @@ def run(
     channel: Channel[Item] = Channel(QUEUE_ITEMS, QUEUE_BYTES)
     producer = threading.Thread(
         target=_produce,
-        args=(source, runtime, draws, clock, channel),
+        args=(source, runtime, draws, clock, channel, scaler),
         name="vqafast-decode",
         daemon=True,
     )
@@ -79,6 +83,7 @@ def _produce(
     draws: int,
     clock: StageClock,
     channel: Channel[Item],
+    scaler: Scaler | None,
 ) -> None:
     selector = runtime.selector()
     samples = source.frames(selector)
@@ -89,7 +94,7 @@ def _produce(
             since = clock.add("decode", since)
             if sampled is None:
                 break
-            item = ingest(runtime, sampled, draws, selector.burst)
+            item = ingest(runtime, sampled, draws, selector.burst, scaler)
             clock.add("ingest", since)
             # Decoded planes must not outlive their ingest: waiting for room may take long.
             del sampled

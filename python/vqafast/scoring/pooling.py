@@ -23,7 +23,7 @@ from vqafast.errors import InvalidArgument
 from vqafast.scoring.assessment import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,6 +86,7 @@ class Pooler:
         window: float,
         method: str,
         duration: float | None = None,
+        half_width: Callable[[float, NDArray[np.bool_]], float | None] | None = None,
     ) -> tuple[Segment, ...]:
         """Scores of the windows ``[i * window, (i + 1) * window)`` seconds.
 
@@ -99,6 +100,8 @@ class Pooler:
             Seconds.
         duration : float, optional
             Where the video ends, if known: the last window is shortened to it.
+        half_width : callable, optional
+            Uncertainty of a score over the frames of a ``(T,)`` mask.
 
         Returns
         -------
@@ -114,7 +117,8 @@ class Pooler:
             if duration is not None and float(pts[inside][-1]) < duration < end:
                 end = duration
             score = float(np.mean([self.pool(raw[inside], method) for raw in raws]))
-            segments.append(Segment(start, end, score, int(np.count_nonzero(inside))))
+            uncertainty = None if half_width is None else half_width(score, inside)
+            segments.append(Segment(start, end, score, int(np.count_nonzero(inside)), uncertainty))
         return tuple(segments)
 
 

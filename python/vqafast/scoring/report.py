@@ -11,7 +11,9 @@ import numpy as np
 from vqafast.errors import CorruptVideo, ModelError, NoFrames
 from vqafast.scoring.assessment import (
     Assessment,
+    BitstreamValue,
     Counts,
+    DisplayInfo,
     FrameScore,
     ModelInfo,
     SamplingInfo,
@@ -24,12 +26,14 @@ from vqafast.scoring.assessment import (
 )
 from vqafast.scoring.calibration import Calibration
 from vqafast.scoring.pooling import Pooler
+from vqafast.scoring.uncertainty import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vqafast.models.spec import ModelSpec
     from vqafast.scoring.windows import Series, StageClock
+    from vqafast.video.display import Display
     from vqafast.video.source import Counts as SourceCounts
     from vqafast.video.source import VideoInfo, Warning_
 
@@ -50,7 +54,7 @@ class Described(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What a `Scorer` knows of itself and every `Assessment` repeats."""
+    """What is known before the first frame, and what every `Assessment` repeats."""
 
     spec: ModelSpec
     draws: int
@@ -59,6 +63,8 @@ class RunInfo:
     precision: str
     threads: int
     warnings: tuple[WarningNote, ...]
+    display: Display | None = None
+    bitstream: tuple[BitstreamValue, ...] = ()
 
 
 def pooler_of(spec: ModelSpec) -> Pooler:
@@ -104,12 +110,15 @@ def assemble(
     scores = tuple(pooler.pool(raw, pooling) for raw in raws)
     by_frame = np.mean([pooler.calibration.apply(raw) for raw in raws], axis=0)
     pts = np.asarray(series.pts, dtype=np.float64)
+    judge = Judge(spec, pooler, series.member_arrays())
     segments: tuple[Segment, ...] = ()
     if window is not None:
-        segments = pooler.segments(raws, pts, window, pooling, info.duration)
+        half_width = judge.half_width if judge.known(pooling) else None
+        segments = pooler.segments(raws, pts, window, pooling, info.duration, half_width)
+    score = float(np.mean(scores))
     return Assessment(
         path=info.path,
-        score=float(np.mean(scores)),
+        score=score,
         scale=Scale(
             spec.scale.name,
             spec.scale.min,
@@ -146,7 +155,17 @@ def assemble(
             *_notes(series, window, len(segments)),
         ),
         timings=Timings(**clock.seconds, total=total),
+        uncertainty=judge.of(score, pooling),
+        display=None if run.display is None else display_of(run.display, info),
+        bitstream=run.bitstream,
     )
+
+
+def display_of(display: Display, info: VideoInfo) -> DisplayInfo:
+    """Give the display and the picture's size on it as it is seen, after rotation."""
+    wide, high = display.shown(info.width, info.height, info.sample_aspect_ratio, info.rotation)
+    seen = (high, wide) if info.rotation in (90, 270) else (wide, high)
+    return DisplayInfo(display.width, display.height, *seen)
 
 
 def spread_of(scores: Sequence[float]) -> Spread:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
 from vqafast.errors import InvalidArgument
 from vqafast.models.a2inet.runtime import A2INetRuntime
-from vqafast.scoring import pipeline
+from vqafast.scoring import _bitstream, pipeline
 from vqafast.scoring._open import open_source
 from vqafast.scoring.loading import load_spec, resolve_device
 from vqafast.scoring.pooling import check_pooling, check_window
@@ -17,6 +18,7 @@ from vqafast.scoring.report import RunInfo, assemble
 from vqafast.scoring.resources import resolve_threads
 from vqafast.scoring.stream import ScoreStream
 from vqafast.scoring.windows import StageClock, WindowScorer
+from vqafast.video.display import Display, Scaler, check_shown
 from vqafast.video.push import PushSource
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 
     from vqafast.scoring.assessment import Assessment
     from vqafast.scoring.pipeline import Progress
-    from vqafast.video.source import ColorSpec
+    from vqafast.scoring.windows import Features
+    from vqafast.video.source import ColorSpec, VideoInfo
+
+    DisplayLike = Display | tuple[int, int] | str
 
 _MAX_SAMPLES = 1000
 
@@ -66,6 +71,9 @@ class Scorer:
     batch : int
         Samples per call of the backbones, at most. Speed and memory only: scores do not change
         beyond rounding.
+    display : (width, height), optional
+        Score every video as it looks scaled to a display of so many pixels, its shape kept: how the
+        rungs of a ladder are compared. Without it a video is scored at its own resolution.
 
     Raises
     ------
@@ -89,6 +97,7 @@ class Scorer:
         samples: int = 1,
         precision: str = "f32",
         batch: int = 8,
+        display: DisplayLike | None = None,
     ) -> None:
         device, warnings = resolve_device(device)
         _check_count("samples", samples, _MAX_SAMPLES)
@@ -106,11 +115,18 @@ class Scorer:
             precision=precision,
             threads=threads,
             warnings=warnings,
+            display=None if display is None else Display.of(display),
         )
 
-    def score(self, path: str | os.PathLike[str] | BinaryIO, *, pooling: str = "hysteresis") -> float:
+    def score(
+        self,
+        path: str | os.PathLike[str] | BinaryIO,
+        *,
+        pooling: str = "hysteresis",
+        display: DisplayLike | None = None,
+    ) -> float:
         """Give the score alone; see `assess`."""
-        return self.assess(path, pooling=pooling).score
+        return self.assess(path, pooling=pooling, display=display).score
 
     def assess(
         self,
@@ -119,6 +135,7 @@ class Scorer:
         pooling: str = "hysteresis",
         window: float | None = None,
         progress: Callable[[Progress], None] | None = None,
+        display: DisplayLike | None = None,
     ) -> Assessment:
         """Score a video and say everything about it.
 
@@ -135,6 +152,8 @@ class Scorer:
         progress : callable, optional
             Called with a `Progress` after each sample, in the calling thread. An exception from it
             ends the run.
+        display : (width, height), optional
+            For this video, instead of the scorer's.
 
         Raises
         ------
@@ -146,21 +165,24 @@ class Scorer:
         if window is not None:
             check_window(window)
         clock = StageClock()
+        run = self._for_display(display)
         with open_source(path, self._run.threads) as opened:
-            info = opened.source.info
-            self._runtime.check_size(info.width, info.height, info.path)
+            size = self._scored_size(opened.source.info, run.display)
+            values, notes = _bitstream.read(self.spec, opened.source, size)
+            run = replace(run, bitstream=values, warnings=(*run.warnings, *notes))
             clock.add("open", began)
             series = pipeline.run(
                 opened.source,
                 self._runtime,
-                self._window_scorer(clock),
-                draws=self._run.draws,
+                self._window_scorer(clock, _bitstream.vector(self.spec, values)),
+                draws=run.draws,
                 clock=clock,
+                scaler=self._scaler(run.display),
                 progress=progress,
                 cancel=opened.cancel,
             )
             total = time.perf_counter() - began
-            return assemble(self._run, opened.source, series, clock, total, pooling=pooling, window=window)
+            return assemble(run, opened.source, series, clock, total, pooling=pooling, window=window)
 
     def stream(
         self,
@@ -175,6 +197,7 @@ class Scorer:
         pooling: str = "hysteresis",
         window: float | None = None,
         rolling_windows: int = 1,
+        display: DisplayLike | None = None,
     ) -> ScoreStream:
         """Score frames that the caller pushes.
 
@@ -196,12 +219,14 @@ class Scorer:
             As in `assess`.
         rolling_windows : int
             Windows of the model's temporal head that the rolling score covers.
+        display : (width, height), optional
+            For this stream, instead of the scorer's.
 
         Raises
         ------
         InvalidArgument, Unsupported
             For a form of pictures that cannot be scored, or a model that must know the length of
-            the video beforehand.
+            the video beforehand or that reads the coded stream.
         TooSmall, TooLarge
             For pictures outside the limits of vqafast or of the model.
         """
@@ -209,6 +234,9 @@ class Scorer:
         if window is not None:
             check_window(window)
         _check_count("rolling_windows", rolling_windows)
+        if self.spec.bitstream is not None:
+            raise _bitstream.refuse(self.spec, "<pushed frames>", "pictures")
+        run = self._for_display(display)
         source = PushSource(
             width,
             height,
@@ -219,20 +247,36 @@ class Scorer:
             rotation=rotation,
             sample_aspect_ratio=sample_aspect_ratio,
         )
-        self._runtime.check_size(width, height)
+        self._scored_size(source.info, run.display)
         clock = StageClock()
         return ScoreStream(
             source,
             self._runtime,
             self._window_scorer(clock),
             clock,
-            self._run,
+            run,
             pooling=pooling,
             window=window,
             rolling_windows=rolling_windows,
+            scaler=self._scaler(run.display),
         )
 
-    def _window_scorer(self, clock: StageClock) -> WindowScorer:
+    def _for_display(self, display: DisplayLike | None) -> RunInfo:
+        return self._run if display is None else replace(self._run, display=Display.of(display))
+
+    def _scaler(self, display: Display | None) -> Scaler | None:
+        return None if display is None else Scaler(display, self._run.threads)
+
+    def _scored_size(self, info: VideoInfo, display: Display | None) -> tuple[int, int]:
+        """Size of the picture that is scored, before rotation; refuses what the model cannot take."""
+        size = (info.width, info.height)
+        if display is not None:
+            size = display.shown(*size, info.sample_aspect_ratio, info.rotation)
+            check_shown(size, info.path)
+        self._runtime.check_size(*size, info.path)
+        return size
+
+    def _window_scorer(self, clock: StageClock, constant: Features | None = None) -> WindowScorer:
         return WindowScorer(
             self._runtime,
             window=self.spec.sampling.window,
@@ -240,6 +284,7 @@ class Scorer:
             batch=self._batch,
             lock=self._lock,
             clock=clock,
+            constant=constant,
         )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vqafast.scoring.assessment import Assessment
+    from vqafast.video.display import Scaler
     from vqafast.video.push import PushSource
     from vqafast.video.source import Sampled
 
@@ -42,6 +43,7 @@ class ScoreStream(Closing):
         pooling: str,
         window: float | None,
         rolling_windows: int,
+        scaler: Scaler | None = None,
     ) -> None:
         self._source = source
         self._runtime = runtime
@@ -52,6 +54,7 @@ class ScoreStream(Closing):
         self._pooling = pooling
         self._window = window
         self._rolling_windows = rolling_windows
+        self._scaler = scaler
         self._pooler = pooler_of(run.spec)
         self._began = time.perf_counter()
         self._rolling: float | None = None
@@ -136,7 +139,7 @@ class ScoreStream(Closing):
         rolled = False
         for sampled in samples:
             since = time.perf_counter()
-            item = ingest(self._runtime, sampled, self._run.draws, self._burst)
+            item = ingest(self._runtime, sampled, self._run.draws, self._burst, self._scaler)
             self._clock.add("ingest", since)
             if self._scorer.accept(item):
                 self._roll()

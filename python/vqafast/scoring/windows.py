@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
+    from vqafast.video.display import Scaler
     from vqafast.video.sampling import Selector
     from vqafast.video.source import Sampled
 
@@ -65,8 +66,13 @@ class Runtime(Protocol):
         """Features ``(n, Ds)`` of the pictures of n samples."""
         ...
 
-    def frame_scores(self, quality: Features, semantic: Features) -> Features:
-        """Raw outputs ``(T,)`` of one window from features ``(T, Dq)`` and ``(T, Ds)``."""
+    def member_scores(
+        self, quality: Features, semantic: Features, constant: Features | None = None
+    ) -> Features:
+        """Raw outputs ``(K, T)`` of the K heads for one window of features ``(T, Dq)``, ``(T, Ds)``.
+
+        `constant` ``(F,)`` holds features of the whole video, for models that ask for them.
+        """
         ...
 
 
@@ -105,8 +111,10 @@ class Item:
         return self.semantic.nbytes + sum(view.nbytes for view in self.quality)
 
 
-def ingest(runtime: Runtime, sampled: Sampled, draws: int, burst: int) -> Item:
+def ingest(runtime: Runtime, sampled: Sampled, draws: int, burst: int, scaler: Scaler | None = None) -> Item:
     """Convert `sampled`, chosen by a selector with that `burst`; its frames are then free."""
+    if scaler is not None:
+        sampled = scaler.scale(sampled)
     first = sampled.frames[0]
     return Item(
         sampled.k,
@@ -122,8 +130,9 @@ def ingest(runtime: Runtime, sampled: Sampled, draws: int, burst: int) -> Item:
 class Series:
     """Raw outputs of the frames scored so far.
 
-    ``raw[d][t]`` is frame t under draw d; ``window_starts`` has the t at which each window begins;
-    `incomplete` is True when the only sample there was lacks frames of its burst.
+    ``raw[d][t]`` is frame t under draw d, the mean over the model's heads; ``members[d][m][t]`` is
+    that of head m, and empty when there is one head; ``window_starts`` has the t at which each
+    window begins; `incomplete` is True when the only sample there was lacks frames of its burst.
     """
 
     draws: int
@@ -132,13 +141,29 @@ class Series:
     pts: list[float] = field(default_factory=list)
     window_starts: list[int] = field(default_factory=list)
     raw: list[list[float]] = field(init=False)
+    members: list[list[list[float]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.raw = [[] for _ in range(self.draws)]
+        self.members = [[] for _ in range(self.draws)]
+
+    def add(self, draw: int, scores: NDArray[np.float32]) -> None:
+        """Append the outputs ``(K, T)`` of one window."""
+        # Of one head the mean would be the same bits; of several it is summed in a fixed order.
+        self.raw[draw] += [float(v) for v in scores.mean(axis=0, dtype=np.float64)]
+        if len(scores) > 1:
+            heads = self.members[draw]
+            heads += [[] for _ in range(len(scores) - len(heads))]
+            for head, row in zip(heads, scores, strict=True):
+                head += [float(v) for v in row]
 
     def arrays(self) -> list[NDArray[np.float32]]:
         """One ``(T,)`` array per draw."""
         return [np.asarray(r, dtype=np.float32) for r in self.raw]
+
+    def member_arrays(self) -> list[NDArray[np.float32]]:
+        """One ``(K, T)`` array per draw; empty for a model with one head."""
+        return [np.asarray(m, dtype=np.float32) for m in self.members]
 
 
 class WindowScorer:
@@ -156,6 +181,8 @@ class WindowScorer:
         Samples per call of the backbones, at most; ignored by a model that needs whole windows.
     lock : threading.Lock
         Held during calls of the model, whose engines serve one caller at a time.
+    constant : ndarray, optional
+        ``(F,)`` features of the whole video, handed to every call of the head.
     """
 
     def __init__(
@@ -167,6 +194,7 @@ class WindowScorer:
         batch: int,
         lock: threading.Lock,
         clock: StageClock,
+        constant: Features | None = None,
     ) -> None:
         if batch < 1:
             raise InvalidArgument(f"batch: must be at least 1, got {batch}")
@@ -175,6 +203,7 @@ class WindowScorer:
         self._batch = batch
         self._lock = lock
         self._clock = clock
+        self._constant = constant
         self._slot: int | None = None
         self._pending: list[Item] = []
         self._pending_bytes = 0
@@ -247,8 +276,8 @@ class WindowScorer:
         for draw, parts in enumerate(self._quality):
             quality = np.concatenate(parts)
             with self._lock:
-                raw = self._runtime.frame_scores(quality, semantic)
-            self.series.raw[draw] += [float(v) for v in raw]
+                scores = self._runtime.member_scores(quality, semantic, self._constant)
+            self.series.add(draw, scores)
             parts.clear()
         self.series.index += [index for index, _ in self._held]
         self.series.pts += [pts for _, pts in self._held]

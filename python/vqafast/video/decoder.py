@@ -191,8 +191,12 @@ class Decoder:
     def count_frames(self) -> int:
         """Count shown packets in a pass over the container, then start over."""
         shown = sum(not packet.is_discard for packet in self.packets())
+        self.restart()
+        return shown
+
+    def restart(self) -> None:
+        """Go back to the first packet, with nothing decoded."""
         self.unread = self.errors = 0
         self._demuxed = iter(())
         self.opened.reopen()
         self._begin()
-        return shown

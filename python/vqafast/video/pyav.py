@@ -11,6 +11,7 @@ from av.codec.context import ThreadType
 from av.error import FFmpegError
 
 from vqafast.errors import Unsupported
+from vqafast.video.bitstream_stats import read_packets
 from vqafast.video.decoder import Decoder
 from vqafast.video.formats import display_size, refuse_hdr
 from vqafast.video.open import check_size, open_regular, open_video, seekable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from vqafast.video.bitstream_stats import PacketRecords
     from vqafast.video.sampling import Selector
 
 _DEFAULT_RATE = Fraction(25)
@@ -126,6 +128,17 @@ class PyAVSource(Closing):
             declared_frames=stream.frames or None,
             decoder=f"{context.name} (FFmpeg {version}, {kind} threads {self._threads})",
         )
+
+    def packet_records(self) -> PacketRecords:
+        """Read every packet of the file once, before `frames`, for the statistics of its stream."""
+        if self._used or self._closed:
+            raise Unsupported("packets are read before frames: open another source")
+        # What was read for the first frame would count as unread packets here.
+        self._decoder.restart()
+        try:
+            return read_packets(self._decoder)
+        finally:
+            self._decoder.restart()
 
     def frames(self, selector: Selector) -> Iterator[Sampled]:
         """Yield the samples chosen by `selector`, in order of time; a source can be read once.

@@ -59,6 +59,7 @@ def export_model(
     semantic: nn.Module,
     head: A2INetHead,
     sizes: tuple[tuple[int, int], tuple[int, int]] = ((96, 128), (64, 96)),
+    keep: Sequence[str] = (),
 ) -> tuple[ModelSpec, dict[str, float]]:
     """Write `directory`, and check every graph against its module with OpenVINO.
 
@@ -72,6 +73,9 @@ def export_model(
         come from an op.
     sizes : pair of (height, width)
         Of the frames used for tracing and for the check, for the quality and the semantic branch.
+    keep : sequence of str
+        Of "quality", "semantic", "head": modules whose weights are written as ``<name>.safetensors``
+        too, so that training can go on from them. Scoring does not read those files.
 
     Returns
     -------
@@ -110,10 +114,12 @@ def export_model(
 
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
+    contents = {f"{name}.onnx": data for name, data in graphs.items()}
+    contents |= _weights({"quality": quality, "semantic": semantic, "head": head}, keep)
     files = {}
-    for name, data in graphs.items():
-        (path / f"{name}.onnx").write_bytes(data)
-        files[f"{name}.onnx"] = hashlib.sha256(data).hexdigest()
+    for name, data in contents.items():
+        (path / name).write_bytes(data)
+        files[name] = hashlib.sha256(data).hexdigest()
     spec = _spec(description, head, files, path)
     text = json.dumps(to_json(spec), indent=1, ensure_ascii=False) + "\n"
     (path / "model.json").write_text(text, encoding="utf-8")
@@ -243,6 +249,22 @@ def _parity(
             difference = float(np.abs(got[name] - truth).max())
             worst = max(worst, difference / max(float(np.abs(truth).max()), 1e-6))
     return worst
+
+
+def _weights(modules: dict[str, nn.Module | None], keep: Sequence[str]) -> dict[str, bytes]:
+    if not keep:
+        return {}
+    from safetensors.torch import save
+
+    written = {}
+    for name in keep:
+        module = modules.get(name)
+        if module is None:
+            raise InvalidArgument(f"export: keep must name modules that there are, got {name!r}")
+        # Copies: safetensors refuses tensors that share memory, as tied layers do.
+        state = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in module.state_dict().items()}
+        written[f"{name}.safetensors"] = save(state)
+    return written
 
 
 def _noise(seed: int, shape: tuple[int, ...]) -> Tensor:

@@ -12,14 +12,15 @@ from fractions import Fraction
 
 from ..spec import QualityView, SamplingSpec, SemanticView
 
-NAME = "a2inet-lite"
+#: What a model sees: pixels alone, or the bits of its file too.
+NAMES = {"pixels": "a2inet-lite", "hybrid": "a2inet-lite-hybrid"}
 #: Raised whenever any score moves.
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 #: Mean and deviation of every channel of the scene statistics (ops.scene_statistics).
 QUALITY_DIM = 176
 #: Mean and deviation of the map of `CompactResNet`.
-SEMANTIC_DIM = 24
+SEMANTIC_DIM = 32
 
 SAMPLING = SamplingSpec(kind="time_grid", rate=Fraction(2), burst=2, window=8)
 QUALITY_VIEW = QualityView(

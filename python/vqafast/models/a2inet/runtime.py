@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vqafast.engines import Engine, create_engine
 from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported
 from vqafast.ops import cgin, moment_pool, scene_statistics
+from vqafast.video.bitstream_stats import BITSTREAM_FEATURES
 from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount
 
 from .views import quality_view, semantic_view
@@ -78,6 +79,13 @@ class A2INetRuntime:
             path = spec.file(f"{name}.onnx")
             return create_engine(engine, path, threads=threads, precision=precision)
 
+        if spec.bitstream is not None:
+            unknown = sorted(set(spec.bitstream.features) - set(BITSTREAM_FEATURES))
+            if unknown:
+                raise ModelError(
+                    f"model {spec.name}: bitstream features must be among {list(BITSTREAM_FEATURES)}, "
+                    f"got {unknown}"
+                )
         suffix = ".int8" if precision == "int8" else ""
         if suffix and f"semantic{suffix}.onnx" not in spec.files:
             raise Unsupported(
@@ -139,7 +147,7 @@ class A2INetRuntime:
             ``(n, Dq)`` float32: per stage mean then standard deviation, averaged over patches.
         """
         _check_some("quality_features", views)
-        dim = self.spec.head.quality_dim
+        dim = self.spec.picture_dims[0]
         if self._quality is not None:
             return self._branch(self._quality, views, dim, False)
         out = np.empty((len(views), dim), dtype=np.float32)
@@ -150,34 +158,60 @@ class A2INetRuntime:
     def semantic_features(self, views: Sequence[Float32]) -> Float32:
         """Semantic backbone and spatial pooling: n results of `ingest_semantic` to ``(n, Ds)``."""
         _check_some("semantic_features", views)
-        return self._branch(self._semantic, views, self.spec.head.semantic_dim, self.whole_windows)
+        return self._branch(self._semantic, views, self.spec.picture_dims[1], self.whole_windows)
 
-    def frame_scores(self, quality: Float32, semantic: Float32) -> Float32:
-        """Run the head on one window: ``(T, Dq)``, ``(T, Ds)`` -> raw frame scores ``(T,)``.
+    def frame_scores(self, quality: Float32, semantic: Float32, constant: Float32 | None = None) -> Float32:
+        """Mean of `member_scores` over the heads: ``(T,)``."""
+        scores = self.member_scores(quality, semantic, constant)
+        mean: Float32 = scores.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
+
+    def member_scores(self, quality: Float32, semantic: Float32, constant: Float32 | None = None) -> Float32:
+        """Run the heads on one window.
 
         T >= 1; samples of one window see each other, windows do not.
+
+        Parameters
+        ----------
+        quality, semantic : ndarray
+            ``(T, Dq)``, ``(T, Ds)`` float32, from `quality_features` and `semantic_features`.
+        constant : ndarray, optional
+            ``(F,)`` values of the bitstream features that the model asks for, in its order.
+
+        Returns
+        -------
+        ndarray
+            Raw frame scores ``(K, T)`` float32 of the K heads.
         """
-        head = self.spec.head
+        view = self.spec.bitstream
+        names = () if view is None else view.features
+        given = 0 if constant is None else constant.size
+        if given != len(names):
+            raise InvalidArgument(
+                f"frame_scores: model {self.spec.name} needs {len(names)} bitstream features, got {given}"
+            )
         steps = quality.shape[0]
-        for name, array, dim in (
-            ("quality", quality, head.quality_dim),
-            ("semantic", semantic, head.semantic_dim),
+        for name, array, dim in zip(
+            ("quality", "semantic"), (quality, semantic), self.spec.picture_dims, strict=True
         ):
             if array.shape != (steps, dim) or steps < 1:
                 raise InvalidArgument(
                     f"frame_scores: {name} must be (T, {dim}) with the same T >= 1, got {array.shape}"
                 )
+        if constant is not None and names:
+            rows = np.broadcast_to(constant, (steps, given))
+            quality, semantic = (np.concatenate([x, rows], axis=1) for x in (quality, semantic))
         fused = self._fuse(
             np.ascontiguousarray(quality[None], dtype=np.float32),
             np.ascontiguousarray(semantic[None], dtype=np.float32),
         )
         scores = self._temporal.run({"fused": fused})["q"]
-        if scores.shape != (1, steps) or not np.isfinite(scores).all():
+        if scores.shape != (self.spec.members, steps) or not np.isfinite(scores).all():
             raise ModelError(
-                f"model {self.spec.name}: temporal.onnx must give finite scores (1, {steps}), "
-                f"got {scores.shape}"
+                f"model {self.spec.name}: temporal.onnx must give finite scores "
+                f"({self.spec.members}, {steps}), got {scores.shape}"
             )
-        return np.array(scores[0], dtype=np.float32)
+        return np.array(scores, dtype=np.float32)
 
     def _branch(self, engine: Engine, views: Sequence[Float32], dim: int, in_order: bool) -> Float32:
         out = np.empty((len(views), dim), dtype=np.float32)

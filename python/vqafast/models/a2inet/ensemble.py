@@ -1,0 +1,163 @@
+"""Writes a model directory whose head is an ensemble, or that asks for bitstream features.
+
+The K heads are traced into one graph pair: align.onnx gives ``(K, T, D)`` for one window, which the
+ops take as a batch, and temporal.onnx gives ``(K, T)``. Two calls of the engine and one of the op
+serve all heads; K pairs of graphs would pay the overhead of a call K times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from vqafast.errors import InvalidArgument
+
+from ..model_json import parse, to_json
+from .export import _AlignGraph, _backbone, _channels, _export, _noise, _spec, _TemporalGraph, _weights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from ..spec import BitstreamView, ModelSpec, Uncertainty
+    from .export import Description
+    from .modules import A2INetHead
+
+
+def export_ensemble(
+    directory: str | PathLike[str],
+    description: Description,
+    *,
+    quality: nn.Module | None,
+    semantic: nn.Module,
+    heads: Sequence[A2INetHead],
+    uncertainty: Uncertainty | None = None,
+    bitstream: BitstreamView | None = None,
+    sizes: tuple[tuple[int, int], tuple[int, int]] = ((96, 128), (64, 96)),
+    keep: Sequence[str] = (),
+) -> tuple[ModelSpec, dict[str, float]]:
+    """Write `directory`, and check every graph against its modules with OpenVINO.
+
+    Parameters
+    ----------
+    directory, description, quality, semantic, sizes
+        See `vqafast.models.a2inet.export.export_model`.
+    heads : sequence of A2INetHead
+        One or more, with the same config. Its ``quality_dim`` and ``semantic_dim`` count the
+        bitstream features too, which stand behind those of the pictures.
+    uncertainty : Uncertainty, optional
+        Constants fitted on held-out content; needs two heads or more.
+    bitstream : BitstreamView, optional
+        Makes a model for files only.
+    keep : sequence of str
+        Of "quality", "semantic", "head_0", "head_1", ...: modules whose weights are written as
+        ``<name>.safetensors`` too.
+
+    Returns
+    -------
+    spec : ModelSpec
+    parity : dict
+        Per graph, the largest difference from torch relative to the output's largest value.
+
+    Raises
+    ------
+    ModelError
+        When a graph differs from torch, or model.json would not be valid.
+    InvalidArgument
+        When the parts do not fit each other.
+    """
+    if not heads or any(head.config != heads[0].config for head in heads):
+        raise InvalidArgument(f"export: heads must be one or more with equal configs, got {len(heads)}")
+    if (quality is None) != (description.quality.features != "graph"):
+        raise InvalidArgument(
+            "export: quality must be a module exactly when the quality features are a graph, "
+            f"got {type(quality).__name__} and {description.quality.features!r}"
+        )
+    config = heads[0].config
+    more = 0 if bitstream is None else len(bitstream.features)
+    channels = _channels(description)
+    graphs: dict[str, bytes] = {}
+    parity: dict[str, float] = {}
+    for name, net, depth, size, dim, clip in (
+        ("quality", quality, channels[0], sizes[0], config.quality_dim - more, False),
+        ("semantic", semantic, channels[1], sizes[1], config.semantic_dim - more,
+         description.semantic.temporal == "window"),
+    ):  # fmt: skip
+        if net is not None:
+            graphs[name], parity[name] = _backbone(name, net, channels=depth, size=size, dim=dim, clip=clip)
+    if config.interaction == "cagi":
+        graphs["align"], parity["align"] = _align(heads)
+    graphs["temporal"], parity["temporal"] = _temporal(heads)
+
+    path = Path(directory)
+    path.mkdir(parents=True, exist_ok=True)
+    contents = {f"{name}.onnx": data for name, data in graphs.items()}
+    named = {f"head_{k}": head for k, head in enumerate(heads)}
+    contents |= _weights({"quality": quality, "semantic": semantic, **named}, keep)
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    spec = replace(
+        _spec(description, heads[0], files, path),
+        members=len(heads),
+        uncertainty=uncertainty,
+        bitstream=bitstream,
+    )
+    # What is written must be readable, so the reader judges it.
+    spec = parse(to_json(spec), path)
+    for name, data in contents.items():
+        (path / name).write_bytes(data)
+    text = json.dumps(to_json(spec), indent=1, ensure_ascii=False) + "\n"
+    (path / "model.json").write_text(text, encoding="utf-8")
+    return spec, parity
+
+
+class _AlignAll(nn.Module):
+    """Features ``(1, T, .)`` to every output of `Align`, ``(K, T, D)``."""
+
+    def __init__(self, heads: Sequence[A2INetHead]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(_AlignGraph(head) for head in heads)
+
+    def forward(self, quality: Tensor, semantic: Tensor) -> tuple[Tensor, ...]:
+        outputs = [member(quality, semantic) for member in self.members]
+        return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+
+
+class _TemporalAll(nn.Module):
+    """``(K, T, fused)``, or ``(1, T, fused)`` without CGIN, to ``(K, T)``."""
+
+    def __init__(self, heads: Sequence[A2INetHead]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(_TemporalGraph(head) for head in heads)
+        self.shared = heads[0].align is None
+
+    def forward(self, fused: Tensor) -> Tensor:
+        parts = [fused] * len(self.members) if self.shared else list(torch.split(fused, 1))
+        return torch.cat([member(part) for member, part in zip(self.members, parts, strict=True)])
+
+
+def _align(heads: Sequence[A2INetHead]) -> tuple[bytes, float]:
+    c = heads[0].config
+    examples = [
+        (_noise(1, (1, steps, c.quality_dim)), _noise(2, (1, steps, c.semantic_dim))) for steps in (5, 1, 40)
+    ]
+    outputs = ["x", "y", "gamma_x", "theta_x", "gamma_y", "theta_y"]
+    outputs = outputs[:2] if c.mode == "adain" else outputs
+    inputs = ["quality", "semantic"]
+    dynamic = {n: {1: "T"} for n in inputs + outputs}
+    return _export("align", _AlignAll(heads), examples, inputs=inputs, outputs=outputs, dynamic=dynamic)
+
+
+def _temporal(heads: Sequence[A2INetHead]) -> tuple[bytes, float]:
+    module = _TemporalAll(heads)
+    batch = 1 if module.shared else len(heads)
+    examples = [
+        (_noise(i, (batch, steps, heads[0].config.fused_dim)),) for i, steps in enumerate((5, 1, 40, 128, 2))
+    ]
+    dynamic = {n: {1: "T"} for n in ("fused", "q")}
+    return _export("temporal", module, examples, inputs=["fused"], outputs=["q"], dynamic=dynamic)
