@@ -1,0 +1,123 @@
+"""Hyper-parameters of a training, and what follows from them for each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vqafast.errors import InvalidArgument
+from vqafast.video.sampling import splitmix64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+OPTIMISERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("f32", "bf16")
+_MOMENTUM = 0.9
+
+# They change when and how fast something is computed or written, not what comes out.
+_FREE = frozenset({"workers", "checkpoint_steps", "checkpoint_seconds", "tensorboard", "patience"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """The paper's Adam, learning rate and batch (001, section 4.1); the rest it does not say.
+
+    Attributes
+    ----------
+    batch : int
+        Samples of a step, over all processes.
+    schedule : {"constant", "cosine"}
+        Of the learning rate; "cosine" falls to 0 over all epochs.
+    precision : {"f32", "bf16"}
+        "bf16" runs the forward pass under autocast; weights, loss and optimiser stay in float32.
+    clip : float or None
+        Largest norm of the gradient.
+    patience : int or None
+        Epochs without a better validation SRCC after which the training stops.
+    workers : int
+        Threads that read samples ahead; 0 reads them in the training thread.
+    checkpoint_steps, checkpoint_seconds : int or None, float
+        A checkpoint is written every so many steps, and when the last one is this old.
+    """
+
+    epochs: int = 100
+    batch: int = 8
+    lr: float = 2e-5
+    weight_decay: float = 0.0
+    optimiser: str = "adam"
+    schedule: str = "constant"
+    precision: str = "f32"
+    clip: float | None = None
+    patience: int | None = 20
+    seed: int = 0
+    workers: int = 0
+    checkpoint_steps: int | None = None
+    checkpoint_seconds: float = 60.0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "patience", "checkpoint_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidArgument(f"train: {name} must be at least 1, got {value}")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise InvalidArgument(f"train: lr must be positive and finite, got {self.lr}")
+        if self.clip is not None and not self.clip > 0:
+            raise InvalidArgument(f"train: clip must be positive, got {self.clip}")
+        for name in ("weight_decay", "workers", "seed", "checkpoint_seconds"):
+            if not getattr(self, name) >= 0:
+                raise InvalidArgument(f"train: {name} must be at least 0, got {getattr(self, name)}")
+        for name, allowed in (
+            ("optimiser", OPTIMISERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise InvalidArgument(
+                    f"train: {name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
+                )
+
+    def deciding(self) -> dict[str, Any]:
+        """The fields that a checkpoint must share with the training that goes on from it.
+
+        More epochs may be asked for afterwards, unless the learning rate depends on their number.
+        """
+        free = _FREE | ({"epochs"} if self.schedule == "constant" else set())
+        return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+def make_optimiser(recipe: Recipe, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The optimiser that `recipe` names; Adam's weight decay is L2, AdamW's is decoupled."""
+    wanted = list(parameters)
+    if not wanted:
+        raise InvalidArgument("train: the model must have a parameter that is trained, got none")
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(wanted, recipe.lr, momentum=_MOMENTUM, weight_decay=recipe.weight_decay)
+    kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
+    return kind(wanted, recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Learning rate of step `step` of `steps`."""
+    if recipe.schedule == "cosine":
+        return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+    return recipe.lr
+
+
+def order_of(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Order of `count` samples in an epoch: a permutation that depends on seed and epoch alone."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of torch's generator for one step on one process (dropout)."""
+    return splitmix64(seed, step, rank)

@@ -1,0 +1,65 @@
+"""From a trained run to the model directory that ``Scorer`` loads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vqafast.models.a2inet.export import Description, export_model
+from vqafast.models.spec import Calibration, ModelSpec, Scale
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vqafast.models.a2inet.modules import A2INetHead
+    from vqafast.training.datasets import VideoDataset
+    from vqafast.training.parts import Parts
+
+RANDOM = "RANDOM BACKBONES, a test of the machinery and no measure of quality: "
+
+
+def export_run(
+    directory: Path,
+    parts: Parts,
+    head: A2INetHead,
+    data: VideoDataset,
+    label_range: tuple[float, float],
+    *,
+    version: str,
+    metadata: dict[str, Any],
+    trained_backbones: bool = False,
+) -> tuple[ModelSpec, dict[str, float]]:
+    """Write `directory`: graphs, model.json, and the weights that training can go on from.
+
+    Parameters
+    ----------
+    label_range : (float, float)
+        MOS that the head gives as 0 and 1: the calibration leads back to the scale of the labels.
+        Scores are not clipped to it, since that would tie the best and the worst videos.
+    trained_backbones : bool
+        Write the backbones' weights too. Published ones stay where they are; random ones are written.
+    """
+    low, high = label_range
+    title = data.title if data.title != "your own" else data.name
+    keep = ["head"]
+    if parts.quality is not None and (trained_backbones or "quality" in parts.random):
+        keep.append("quality")
+    if trained_backbones or "semantic" in parts.random:
+        keep.append("semantic")
+    meaning = f"mean opinion score of {title} as predicted from the decoded picture alone"
+    description = Description(
+        name=f"{parts.name}-{data.name}",
+        version=version,
+        meaning=(RANDOM if parts.random else "") + meaning,
+        scale=Scale(f"MOS of {title}", *data.mos_range, "higher_is_better"),
+        sampling=parts.sampling,
+        quality=parts.quality_view,
+        semantic=parts.semantic_view,
+        calibration=Calibration(scale=high - low, offset=low, clip=False),
+        trained_on=f"{title}, {metadata['videos']['train']} videos; labels {data.labels.name}",
+        licence="that of the labels and of the backbones' weights",
+        source=f"vqafast train {parts.name}",
+        metadata=metadata,
+    )
+    return export_model(
+        directory, description, quality=parts.quality, semantic=parts.semantic, head=head, keep=keep
+    )
