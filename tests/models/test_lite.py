@@ -10,30 +10,45 @@ from tests.models.small import features  # noqa: E402
 
 from vqafast.models import registry  # noqa: E402
 from vqafast.models.a2inet.functional import moment_pool  # noqa: E402
-from vqafast.models.a2inet.lite import QUALITY_DIM, RAW_PER_VMAF, SEMANTIC_DIM  # noqa: E402
+from vqafast.models.a2inet.lite import QUALITY_DIM, SEMANTIC_DIM  # noqa: E402
 from vqafast.models.a2inet.modules import A2INetHead  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
 from vqafast.models.backbones.compact_resnet import CompactResNet  # noqa: E402
 from vqafast.models.backbones.filter_bank import FilterBank  # noqa: E402
 from vqafast.scoring.report import pooler_of  # noqa: E402
-from vqafast.training.lite.head import head_config  # noqa: E402
+from vqafast.training.lite.head import Samples, head_config, predict  # noqa: E402
+from vqafast.training.lite.protocol import Trained  # noqa: E402
 from vqafast.training.lite.publish import publish  # noqa: E402
+from vqafast.video.bitstream_stats import BITSTREAM_FEATURES  # noqa: E402
+
+
+def trained(kind, members=2):
+    """Random heads in the shape that training leaves behind."""
+    torch.manual_seed(3)
+    prior = len(BITSTREAM_FEATURES) if kind == "hybrid" else 0
+    heads = []
+    for _ in range(members):
+        head = A2INetHead(head_config(QUALITY_DIM + prior, SEMANTIC_DIM + prior))
+        head.fit_constants(torch.rand(50, QUALITY_DIM + prior) * 9, torch.rand(50, SEMANTIC_DIM + prior))
+        heads.append(head.eval())
+    return Trained(CompactResNet().eval(), {kind: heads})
 
 
 @pytest.fixture(scope="module")
 def modules():
-    torch.manual_seed(3)
-    head = A2INetHead(head_config())
-    head.fit_constants(torch.rand(50, QUALITY_DIM) * 9, torch.rand(50, SEMANTIC_DIM))
-    return CompactResNet().eval(), head.eval()
+    parts = trained("pixels")
+    return parts.semantic, parts.heads["pixels"]
 
 
 @pytest.fixture(scope="module")
 def runtime(modules, tmp_path_factory):
     directory = tmp_path_factory.mktemp("lite")
-    publish(*modules, directory, {})
+    net, heads = modules
+    publish(Trained(net, {"pixels": heads}), "pixels", directory, figures={})
     spec = registry.load(directory)
-    assert sorted(spec.files) == ["align.onnx", "semantic.onnx", "temporal.onnx"]
+    graphs = ["align.onnx", "semantic.onnx", "temporal.onnx"]
+    weights = ["head_0.safetensors", "head_1.safetensors", "semantic.safetensors"]
+    assert sorted(spec.files) == sorted(graphs + weights)
     return A2INetRuntime(spec, threads=1)
 
 
@@ -52,7 +67,7 @@ def test_dimensions():
 
 @torch.no_grad()
 def test_runtime_equals_torch(modules, runtime):
-    net, head = modules
+    net, heads = modules
     samples = [views(seed) for seed in range(5)]
     quality, semantic = features(runtime, samples)
     bank = FilterBank()
@@ -61,11 +76,40 @@ def test_runtime_equals_torch(modules, runtime):
     np.testing.assert_allclose(quality, expected_q, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(semantic, expected_s, rtol=1e-4, atol=1e-4)
 
+    members = runtime.member_scores(quality, semantic)
+    pairs = [head(torch.from_numpy(quality)[None], torch.from_numpy(semantic)[None]) for head in heads]
+    np.testing.assert_allclose(members, torch.cat([series for _, series in pairs]), atol=1e-5)
     raw = runtime.frame_scores(quality, semantic)
-    score, series = head(torch.from_numpy(quality)[None], torch.from_numpy(semantic)[None])
-    np.testing.assert_allclose(raw, series[0], atol=1e-5)
-    pooled = pooler_of(runtime.spec).pool(raw, "hysteresis")
-    assert pooled == pytest.approx(min(max(float(score) / RAW_PER_VMAF, 0), 100), abs=1e-3)
+    np.testing.assert_allclose(raw, members.mean(axis=0), atol=1e-6)
+
+
+def test_training_predicts_what_the_engine_scores(modules, runtime):
+    _, heads = modules
+    quality, semantic = features(runtime, [views(seed) for seed in range(5)])
+    samples = Samples.of([quality], [semantic], [np.zeros(5, np.float32)], np.zeros(1, np.float32))
+    predicted = predict(heads, samples)
+    pooler = pooler_of(runtime.spec)
+    pooled = pooler.pool(runtime.frame_scores(quality, semantic), "hysteresis")
+    assert pooled == pytest.approx(float(np.clip(predicted.score[0], 0, 100)), abs=1e-3)
+
+
+@torch.no_grad()
+def test_the_hybrid_reads_the_bitstream_after_the_picture(tmp_path):
+    parts = trained("hybrid")
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(9, len(BITSTREAM_FEATURES))).astype(np.float32)
+    publish(parts, "hybrid", tmp_path, figures={}, bitstream=seen)
+    spec = registry.load(tmp_path)
+    assert spec.bitstream.features == BITSTREAM_FEATURES
+    for (low, high), column in zip(spec.bitstream.ranges, seen.T, strict=True):
+        assert low <= column.min() <= column.max() <= high
+        assert high - low < np.ptp(column) + 1e-3
+    runtime = A2INetRuntime(spec, threads=1)
+    quality, semantic = features(runtime, [views(seed) for seed in range(4)])
+    got = runtime.member_scores(quality, semantic, seen[0])
+    samples = Samples.of([quality], [semantic], [np.zeros(4, np.float32)], np.zeros(1, np.float32), seen[:1])
+    for head, series in zip(parts.heads["hybrid"], got, strict=True):
+        np.testing.assert_allclose(series, head(samples.quality, samples.semantic)[1][0], atol=1e-5)
 
 
 def test_batching_does_not_matter(runtime):

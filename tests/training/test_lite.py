@@ -1,4 +1,4 @@
-"""Training ``a2inet-lite``: folds by content, same seed same weights, and it learns."""
+"""Training ``a2inet-lite``: folds by content, same seed same weights, it learns, honest figures."""
 
 import numpy as np
 import pytest
@@ -7,30 +7,39 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
 from vqafast.training import metrics  # noqa: E402
-from vqafast.training.lite import head, protocol, semantic  # noqa: E402
+from vqafast.training.lite import baseline, card, head, protocol, report, semantic, uncertainty  # noqa: E402
 from vqafast.training.lite.data import Dataset, fold_of  # noqa: E402
+
+PRIOR = 5
 
 
 def made_up(sources=12, versions=8):
     """Quality falls with one statistic; each source adds a bias of its own that its views show."""
     rng = np.random.default_rng(1)
-    quality, views, frames, labels, names, records, clean = [], [], [], [], [], [], {}
+    quality, views, frames, labels, names, records, bits, clean = [], [], [], [], [], [], [], {}
     for s in range(sources):
         bias = rng.normal(size=176).astype(np.float32)
-        clean[f"s{s}"] = np.exp(0.2 * bias)
+        clean[f"masters/s{s}.0.mkv"] = np.exp(0.2 * bias)
         picture = rng.integers(0, 255, (3, 144, 192), dtype=np.uint8)
         for v in range(versions):
             level = v / versions
-            signal = 0.2 * bias + 0.05 * rng.normal(size=(4, 176))
+            signal = 0.2 * bias + 0.05 * rng.normal(size=(3 + v % 2, 176))
             signal[:, :20] += level
             quality.append(np.exp(signal).astype(np.float32))
-            views.append(np.stack([picture] * 4))
+            views.append(np.stack([picture] * 2))
             labels.append(100 * (1 - level))
-            frames.append(np.full(4, labels[-1], dtype=np.float32))
+            frames.append(np.full(len(signal), labels[-1], dtype=np.float32))
+            bits.append([-4 * level, *np.eye(PRIOR - 1)[v % (PRIOR - 1)]])
             names.append(f"s{s}")
-            recipe = {"group": "ladder", "codec": "h264"}
-            records.append({"id": f"s{s}_{v}", "source": f"s{s}", "kind": "video", "recipe": recipe})
-    return Dataset(records, quality, views, frames, np.array(labels, np.float32), np.array(names), clean)
+            recipe = {"group": "ladder", "codec": "h264", "steps": ["x264"]}
+            records.append(
+                {"id": f"s{s}.0_{v}", "source": f"s{s}", "kind": "video", "recipe": recipe,
+                 "master": f"masters/s{s}.0.mkv", "width": 320, "height": 240}
+            )  # fmt: skip
+    return Dataset(
+        records, quality, views, frames, np.array(labels, np.float32), np.array(names),
+        np.array(bits, np.float32), clean,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -38,51 +47,121 @@ def data():
     return made_up()
 
 
-def small(epochs=40):
-    return head.Recipe(epochs=epochs, batch=32)
+def small(epochs=30, members=2):
+    return head.Recipe(epochs=epochs, batch=32, members=members)
 
 
-def fit_head(data, seed=0):
-    zeros = [np.zeros((len(q), 24), np.float32) for q in data.quality]
-    args = data.quality, zeros, data.frame_labels, data.labels
-    return head.fit(*args, recipe=small(), seed=seed), zeros
+def samples_of(data, prior=False):
+    zeros = [np.zeros((len(q), 32), np.float32) for q in data.quality]
+    bits = data.bitstream if prior else None
+    return head.Samples.of(data.quality, zeros, data.frame_labels, data.labels, bits)
 
 
 def test_the_head_learns_and_is_deterministic(data):
-    trained, zeros = fit_head(data)
-    scores = head.predict(trained, data.quality, zeros)
+    samples = samples_of(data)
+    trained = head.fit(samples, recipe=small(40), seed=0)
+    scores = head.predict([trained], samples).score
     assert metrics.srcc(scores, data.labels) > 0.9
-    again, _ = fit_head(data)
+    again = head.fit(samples, recipe=small(40), seed=0)
     for (name, a), b in zip(trained.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-    other, _ = fit_head(data, seed=1)
-    assert not np.array_equal(head.predict(other, data.quality, zeros), scores)
+    other = head.fit(samples, recipe=small(40), seed=1)
+    assert not np.array_equal(head.predict([other], samples).score, scores)
+
+
+def test_members_do_not_depend_on_how_many_train_at_once(data):
+    samples = samples_of(data)
+    one = head.fit_ensemble(samples, recipe=small(2), seed=3, jobs=1)
+    two = head.fit_ensemble(samples, recipe=small(2), seed=3, jobs=2)
+    assert len(one) == 2
+    scores = head.predict(one, samples)
+    np.testing.assert_array_equal(scores.members, head.predict(two, samples).members)
+    first, second = scores.members
+    assert not np.array_equal(first, second)
+    np.testing.assert_allclose(scores.spread, np.abs(first - second) / 2, rtol=1e-4)
+    # pooling is nearly linear, so the pooled mean lies near the mean of the pooled
+    np.testing.assert_allclose(scores.score, scores.members.mean(axis=0), atol=1.0)
+
+
+def test_padding_never_reaches_a_score(data):
+    samples = samples_of(data)
+    trained = head.fit(samples, recipe=small(2), seed=0)
+    before = head.predict([trained], samples)
+    hidden = torch.arange(samples.quality.shape[1])[None] >= samples.lengths[:, None]
+    samples.quality[hidden] = 1e6
+    np.testing.assert_array_equal(head.predict([trained], samples).score, before.score)
+
+
+def test_runs_stay_inside_their_version(data):
+    samples = samples_of(data)
+    marked = head.Samples(
+        samples.quality, samples.semantic, torch.arange(len(data.labels))[:, None].expand_as(samples.frames),
+        samples.lengths, samples.labels,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    chosen = np.arange(20, 50)
+    q, _, frames, lengths = head._runs(marked, chosen, rng)
+    assert (lengths <= samples.lengths[chosen]).all()
+    assert lengths.min() == 2
+    for row, (i, n) in enumerate(zip(chosen, lengths, strict=True)):
+        np.testing.assert_allclose(frames[row, :n] / head.RAW_PER_VMAF, i, rtol=1e-5)
+        own = samples.quality[i, : samples.lengths[i]]
+        assert any(torch.equal(q[row, :n], own[s : s + n]) for s in range(len(own) - n + 1))
+
+
+def test_the_prior_is_appended_to_both_sequences(data):
+    samples = samples_of(data, prior=True)
+    assert samples.prior == PRIOR
+    assert samples.quality.shape[2] == 176 + PRIOR
+    assert samples.semantic.shape[2] == 32 + PRIOR
+    for sequence in (samples.quality, samples.semantic):
+        np.testing.assert_array_equal(sequence[3, 0, -PRIOR:], data.bitstream[3])
+        np.testing.assert_array_equal(sequence[3, 1, -PRIOR:], data.bitstream[3])
 
 
 def test_a_source_is_never_on_both_sides(data):
-    folds = {s: fold_of(s, 5) for s in data.clean}
+    folds = {s: fold_of(s, 5) for s in data.sources}
     assert len(set(folds.values())) > 1
     assert fold_of("ffwasm_bbb1080p60", 5) == fold_of("skv_bbb", 5)
 
 
-def test_targets_use_the_chosen_sources_only(data):
+def test_targets_use_the_chosen_masters_only(data):
     chosen = np.arange(24)
     before = protocol.clean_targets(data, chosen)
-    data.clean["s11"] = data.clean["s11"] * 100
+    data.clean["masters/s11.0.mkv"] *= 100
     np.testing.assert_array_equal(protocol.clean_targets(data, chosen), before)
-    data.clean["s11"] = data.clean["s11"] / 100
+    data.clean["masters/s11.0.mkv"] /= 100
 
 
 def test_cross_validation_scores_every_version_and_reports(data):
-    schedule = protocol.Schedule(1, small())
+    schedule = protocol.Schedule(1, small(), jobs=1)
     scores = protocol.cross_validate(data, 3, schedule)
-    assert np.isfinite(scores).all()
-    report = protocol.report(data, scores, 3)
-    assert sum(f["n"] for f in report["folds"]) == report["pooled"]["n"] == len(data.labels)
-    assert report["pooled"]["srcc"] == pytest.approx(
-        metrics.srcc(np.clip(scores, 0, 100), data.labels), abs=1e-4
+    assert set(scores) == {"pixels", "hybrid", *baseline.BASELINES}
+    for name, got in scores.items():
+        assert np.isfinite(got.score).all(), name
+    assert scores["hybrid"].members.shape == (2, len(data.labels))
+    mean = scores["pixels"].score
+    result = report.report(data, mean, 3)
+    assert sum(f["n"] for f in result["folds"]) == result["pooled"]["n"] == len(data.labels)
+    assert result["pooled"]["srcc"] == pytest.approx(
+        metrics.srcc(np.clip(mean, 0, 100), data.labels), abs=1e-4
     )
-    assert report["ladder_sources"] == 12
+    assert result["ladder_sources"] == 12
+    assert sum(row["n"] for row in result["reliability"]) == len(data.labels)
+    text = card.tables({"cross_validation": result})
+    assert f"| h264 | {len(data.labels)} | {result['pooled']['srcc']:.3f} |" in text
+    assert card.summary({"pixels": result}).count("\n") == 2
+
+
+def test_baselines_learn_and_do_not_see_the_held_out_labels(data):
+    inside, outside = np.arange(72), np.arange(72, len(data.labels))
+    hidden = data.labels.copy()
+    for regress in baseline.BASELINES.values():
+        scores = regress(data, inside, outside)
+        assert metrics.srcc(scores, data.labels[outside]) > 0.8
+        data.labels[outside] = 0
+        np.testing.assert_array_equal(regress(data, inside, outside), scores)
+        data.labels[:] = hidden
 
 
 def test_pretraining_is_deterministic_and_returns_a_frozen_backbone(data):
@@ -91,3 +170,41 @@ def test_pretraining_is_deterministic_and_returns_a_frozen_backbone(data):
     assert not any(p.requires_grad for p in nets[0].parameters())
     for a, b in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_each_sample_takes_the_nearest_view(data):
+    net = semantic.pretrain(data.views[:48], np.zeros((48, 176), np.float32), epochs=0, seed=0)
+    pictures = [np.stack([v[0], 255 - v[0]]) for v in data.views[:1]]
+    (rows,) = semantic.extract(net, pictures, [5])
+    assert rows.shape == (5, 32)
+    np.testing.assert_array_equal(rows[0], rows[1])
+    np.testing.assert_array_equal(rows[3], rows[4])
+    assert not np.array_equal(rows[0], rows[4])
+
+
+def simulated(n=4000, seed=0):
+    """Members whose common error grows with their spread."""
+    rng = np.random.default_rng(seed)
+    labels = rng.uniform(5, 95, n)
+    scale = rng.uniform(1, 10, n)
+    common = labels + scale * rng.normal(size=n)
+    members = common + 0.4 * scale * rng.normal(size=(4, n))
+    return head.Scores(members.mean(axis=0), members), labels, rng.integers(0, 5, n)
+
+
+def test_uncertainty_covers_what_it_says():
+    scores, labels, fold = simulated()
+    got = uncertainty.coverage(scores, labels, fold)
+    assert got["within_u"] == pytest.approx(uncertainty.COVERAGE, abs=0.03)
+    assert 0.9 < got["within_2u"] < 1
+    low, _, high = got["mae_by_third_of_u"]
+    assert high > 2 * low
+
+
+def test_uncertainty_of_a_fold_does_not_see_its_errors():
+    scores, labels, fold = simulated()
+    before = uncertainty.held_out_half_widths(scores, labels, fold)
+    worse = np.where(fold == 0, labels + 40, labels)
+    after = uncertainty.held_out_half_widths(scores, worse, fold)
+    np.testing.assert_array_equal(after[fold == 0], before[fold == 0])
+    assert (after[fold == 1] > before[fold == 1]).all()

@@ -27,7 +27,7 @@ def dataset(tmp_path_factory):
 def synthesise(root, *extra):
     command = [sys.executable, "-m", "vqafast.training.synthesis", "--sources", str(root / "pool")]
     options = ["--manifest", str(root / "pool/MANIFEST.csv"), "--out", str(root / "data")]
-    small = ["--versions", "2", "--frames", "10", "--jobs", "2", *extra]
+    small = ["--versions", "3", "--masters", "2", "--frames", "10", "--jobs", "2", *extra]
     return subprocess.run([*command, *options, *small], capture_output=True, text=True, check=False)
 
 
@@ -39,13 +39,17 @@ def index(dataset):
 
 
 def test_every_version_is_labelled_once(index, dataset):
-    assert len(index) == len({r["id"] for r in index}) == 2 * 9
+    assert len(index) == len({r["id"] for r in index}) == 2 * (7 + 2 * 3)
     for record in index:
         assert (dataset / "data" / record["file"]).stat().st_size == record["bytes"]
         assert record["frames"] == len(record["vmaf_frames"]) == 10
         assert 0 <= record["vmaf"] <= 100
-    sizes = {(r["width"], r["height"]) for r in index if r["source"] == "clip"}
-    assert sizes == {(320, 240)}
+    first = {(r["width"], r["height"]) for r in index if r["id"].startswith("clip.0")}
+    second = {(r["width"], r["height"]) for r in index if r["id"].startswith("clip.1")}
+    assert first == {(320, 240)}
+    ((width, height),) = second
+    assert width < 320
+    assert height < 240
 
 
 def test_vmaf_falls_along_the_ladder(index):

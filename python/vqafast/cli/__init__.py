@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from vqafast.cli import assess, doctor, score, train, version
+from vqafast.cli import ablate, assess, dataset, doctor, evaluate, models, mos, score, train, version
 from vqafast.cli._report import INTERRUPTED, fail, silence_stdout
 
 if TYPE_CHECKING:
@@ -33,7 +33,12 @@ def _root(context: typer.Context) -> None:
 
 app.command("score")(score.command)
 app.command("assess")(assess.command)
+app.add_typer(dataset.app, name="dataset")
 app.command("doctor")(doctor.command)
+app.command("evaluate")(evaluate.command)
+app.command("ablate")(ablate.command)
+app.add_typer(models.app, name="models")
+app.command("mos")(mos.command)
 app.command("train")(train.command)
 app.command("version")(version.command)
 

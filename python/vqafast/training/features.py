@@ -1,7 +1,8 @@
 """Features of labelled versions, computed once and kept on disk.
 
-Backbones are frozen while a head trains, so a version is decoded once: quality features, and the
-semantic views as 8-bit pictures (the semantic backbone is trained too, once per fold).
+Backbones are frozen while a head trains, so a version is decoded once: quality features, the
+semantic views as 8-bit pictures (the semantic backbone is trained too, once per fold), and what
+the bitstream tells without decoding (for the hybrid).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
@@ -22,6 +24,8 @@ from vqafast.models.a2inet.views import quality_view, semantic_view
 from vqafast.ops import scene_statistics
 from vqafast.training.synthesis import ffmpeg
 from vqafast.training.synthesis.index import read_index
+from vqafast.training.synthesis.label import display_filter
+from vqafast.video.bitstream_stats import BITSTREAM_FEATURES, bitstream_features
 from vqafast.video.sampling import TimeGrid
 from vqafast.video.y4m import Y4MSource
 
@@ -34,15 +38,18 @@ if TYPE_CHECKING:
 #: of several samples. Scoring samples more sparsely; see the model card.
 TRAINING_RATE = 6.0
 #: Part of a cached file's name: raise it when features or views change.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
+#: Semantic views kept of each version, spread over its samples: pictures of one second are alike.
+VIEWS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class VersionFeatures:
     """One version: T samples, its labels and where it came from.
 
-    `quality` ``(T, 176)``; `views` ``(T, 3, h, w)`` uint8 RGB; `frame_labels` ``(T,)`` VMAF of
-    each sampled frame; `label` the mean VMAF over all frames.
+    `quality` ``(T, 176)``; `views` ``(VIEWS, 3, h, w)`` uint8 RGB; `frame_labels` ``(T,)`` VMAF of
+    each sampled frame; `label` the mean VMAF over all frames; `bitstream` one value for each of
+    `BITSTREAM_FEATURES`.
     """
 
     record: dict[str, Any]
@@ -50,13 +57,16 @@ class VersionFeatures:
     views: NDArray[np.uint8]
     frame_labels: NDArray[np.float32]
     label: float
+    bitstream: NDArray[np.float32]
 
 
-def extract(file: Path, width: int, height: int) -> dict[str, NDArray[Any]]:
+def extract(file: Path, width: int, height: int, scaler: str = "bicubic") -> dict[str, NDArray[Any]]:
     """Decode one version, scaled to its master's size as its label was, and compute features."""
-    chain = f"scale={width}:{height}:flags=bicubic,format=yuv420p"
+    chain = f"{display_filter(width, height, scaler)},format=yuv420p"
     command = [ffmpeg.executable(), "-v", "error", "-threads", "1", "-i", str(file), "-vf", chain]
-    with subprocess.Popen([*command, "-f", "yuv4mpegpipe", "-"], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*command, "-fps_mode", "passthrough", "-f", "yuv4mpegpipe", "-"], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         with Y4MSource(cast("BinaryIO", process.stdout)) as source:
             quality, views, indices = [], [], []
@@ -70,10 +80,13 @@ def extract(file: Path, width: int, height: int) -> dict[str, NDArray[Any]]:
                 indices.append(sampled.frames[0].index)
     if process.returncode != 0:
         raise ffmpeg.FfmpegError(f"features: ffmpeg exit {process.returncode} on {file}")
+    kept = np.linspace(0, len(views) - 1, VIEWS).round().astype(int)
+    stream = bitstream_features(file, width, height)
     return {
         "quality": np.stack(quality).astype(np.float32),
-        "views": np.stack(views),
+        "views": np.stack([views[i] for i in kept]),
         "indices": np.array(indices),
+        "bitstream": np.array([stream[name] for name in BITSTREAM_FEATURES], dtype=np.float32),
     }
 
 
@@ -84,7 +97,10 @@ def _cached(root: Path, record: dict[str, Any]) -> Path:
 def _make(job: tuple[Path, dict[str, Any]]) -> None:
     root, record = job
     out = _cached(root, record)
-    arrays = extract(root / record["file"], record["width"], record["height"])
+    recipe = record["recipe"]
+    arrays = extract(root / record["file"], record["width"], record["height"], recipe["scaler"])
+    # a sampled frame's label stands at its place among the master's frames
+    arrays["indices"] = arrays["indices"] * recipe["step"]
     partial = out.with_suffix(".part")
     with partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -94,7 +110,7 @@ def _make(job: tuple[Path, dict[str, Any]]) -> None:
 def build(root: Path, jobs: int = 2) -> list[dict[str, Any]]:
     """Features of every version of a data set made by ``vqafast.training.synthesis``; resumable."""
     records = sorted(read_index(root / "index.jsonl"), key=lambda r: str(r["id"]))
-    masters = {r["source"]: _master_record(r) for r in records}.values()
+    masters = {r["master"]: _master_record(r) for r in records}.values()
     missing = [(root, r) for r in (*masters, *records) if not _cached(root, r).exists()]
     (root / f"features-{CACHE_VERSION}").mkdir(exist_ok=True)
     begun = time.monotonic()
@@ -109,13 +125,16 @@ def load(root: Path, record: dict[str, Any]) -> VersionFeatures:
     """Read one version's features back."""
     with np.load(_cached(root, record)) as arrays:
         quality, views, indices = arrays["quality"], arrays["views"], arrays["indices"]
+        bitstream = arrays["bitstream"]
     labels = np.array(record["vmaf_frames"], dtype=np.float32)[indices]
-    return VersionFeatures(record, quality, views, labels, float(record["vmaf"]))
+    return VersionFeatures(record, quality, views, labels, float(record["vmaf"]), bitstream)
 
 
 def _master_record(record: dict[str, Any]) -> dict[str, Any]:
     """The clean master of a version as a record of its own."""
-    return {**record, "id": f"master_{record['source']}", "file": record["master"]}
+    name = PurePosixPath(record["master"]).stem
+    clean = {**record["recipe"], "step": 1}
+    return {**record, "id": f"master_{name}", "file": record["master"], "recipe": clean}
 
 
 def load_master(root: Path, record: dict[str, Any]) -> NDArray[np.float32]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Dataset:
     """N versions; lists are per version, ``T_i`` samples each.
 
-    `clean` maps a source to the mean quality features ``(176,)`` of its clean master.
+    `views` holds a few semantic views of each version, ``(V, 3, h, w)`` uint8; `bitstream` is
+    ``(N, F)``; `clean` maps a master to the mean quality features ``(176,)`` of it.
     """
 
     records: list[dict[str, Any]]
@@ -30,11 +31,12 @@ class Dataset:
     frame_labels: list[NDArray[np.float32]]
     labels: NDArray[np.float32]
     sources: NDArray[np.str_]
+    bitstream: NDArray[np.float32]
     clean: dict[str, NDArray[np.float32]]
 
-    def groups(self) -> NDArray[np.str_]:
-        """Recipe group of each version: ladder, transcode, enhance, enhance+preprocess."""
-        return np.array([r["recipe"]["group"] for r in self.records])
+    def fields(self, name: str) -> NDArray[np.str_]:
+        """One field of every version's recipe as text, for tables."""
+        return np.array([str(r["recipe"][name]) for r in self.records])
 
 
 def load(root: Path, jobs: int = 2) -> Dataset:
@@ -43,8 +45,8 @@ def load(root: Path, jobs: int = 2) -> Dataset:
     if not records:
         raise InvalidArgument(f"train: --data must hold labelled versions, found none in {root}")
     versions = [features.load(root, r) for r in records]
-    # any version of a source leads to its master
-    clean = {s: features.load_master(root, r) for s, r in {r["source"]: r for r in records}.items()}
+    # any version of a master leads to it
+    clean = {m: features.load_master(root, r) for m, r in {r["master"]: r for r in records}.items()}
     return Dataset(
         records=records,
         quality=[v.quality for v in versions],
@@ -52,6 +54,7 @@ def load(root: Path, jobs: int = 2) -> Dataset:
         frame_labels=[v.frame_labels for v in versions],
         labels=np.array([v.label for v in versions], dtype=np.float32),
         sources=np.array([r["source"] for r in records]),
+        bitstream=np.stack([v.bitstream for v in versions]),
         clean=clean,
     )
 

@@ -1,26 +1,33 @@
-"""Training the head on cached features (A2INet, section 3.4: MAE plus rank loss)."""
+"""Training heads on cached features (A2INet, section 3.4: MAE plus rank loss)."""
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
-from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vqafast.models.a2inet.config import HeadConfig
-from vqafast.models.a2inet.lite import QUALITY_DIM, RAW_PER_VMAF, SEMANTIC_DIM
+from vqafast.models.a2inet.functional import hysteresis_pool
+from vqafast.models.a2inet.lite import RAW_PER_VMAF
 from vqafast.models.a2inet.modules import A2INetHead
 from vqafast.training.losses import a2inet_loss
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def head_config() -> HeadConfig:
+    from numpy.typing import NDArray
+
+
+def head_config(quality_dim: int, semantic_dim: int) -> HeadConfig:
     """The head of ``a2inet-lite``: the paper's modules at small widths."""
     return HeadConfig(
-        quality_dim=QUALITY_DIM, semantic_dim=SEMANTIC_DIM, dim=128, reduced_dim=64, gru_dim=32,
+        quality_dim=quality_dim, semantic_dim=semantic_dim, dim=128, reduced_dim=64, gru_dim=32,
         fc_activation="relu", gate_reduction=4, eps=1e-2, dropout=0.15, compress=True, standardise=True,
     )  # fmt: skip
 
@@ -31,48 +38,99 @@ class Recipe:
 
     Steps are larger than the paper's (Adam, 2e-5, batches of 8; section 4.1): this head has an eightieth
     of its weights and one dense label per frame. Noise is in standard deviations of a feature.
+    `members` heads differ in their seeds; the score is their mean.
     """
 
-    epochs: int = 22
-    batch: int = 64
+    epochs: int = 14
+    batch: int = 96
     lr: float = 2e-3
     weight_decay: float = 0.05
     frame_weight: float = 0.5
     quality_noise: float = 0.05
     semantic_noise: float = 1.0
+    prior_noise: float = 0.1
+    members: int = 4
 
 
-#: Samples from which the standardising constants are taken.
-_CONSTANTS_FROM = 20_000
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """N versions padded to T samples: features, frame labels in VMAF units, counts and labels.
 
-Features = Sequence[NDArray[np.float32]]
+    The last `prior` features of both sequences are the bitstream's, constant over a version.
+    """
+
+    quality: Tensor  # (N, T, Dq)
+    semantic: Tensor  # (N, T, Ds)
+    frames: Tensor  # (N, T)
+    lengths: Tensor  # (N,)
+    labels: Tensor  # (N,)
+    prior: int = 0
+
+    @classmethod
+    def of(
+        cls, quality: Sequence[NDArray[np.float32]], semantic: Sequence[NDArray[np.float32]],
+        frames: Sequence[NDArray[np.float32]], labels: NDArray[np.float32],
+        bitstream: NDArray[np.float32] | None = None,
+    ) -> Self:  # fmt: skip
+        """Pad; padding is never read, because lengths go with it everywhere."""
+        prior = 0 if bitstream is None else bitstream.shape[1]
+        if bitstream is not None:
+            quality, semantic = (
+                [np.hstack([x, np.tile(b, (len(x), 1))]) for x, b in zip(rows, bitstream, strict=True)]
+                for rows in (quality, semantic)
+            )
+        lengths = np.array([len(q) for q in quality])
+        longest = int(lengths.max())
+
+        def padded(rows: Sequence[NDArray[np.float32]]) -> Tensor:
+            out = np.zeros((len(rows), longest, *rows[0].shape[1:]), dtype=np.float32)
+            for i, row in enumerate(rows):
+                out[i, : len(row)] = row
+            return torch.from_numpy(out)
+
+        return cls(
+            padded(quality), padded(semantic), padded(frames), torch.from_numpy(lengths),
+            torch.from_numpy(np.asarray(labels, dtype=np.float32)), prior,
+        )  # fmt: skip
+
+    def rows(self, chosen: NDArray[np.int64]) -> Samples:
+        """Some of the versions."""
+        i = torch.from_numpy(chosen)
+        return Samples(
+            self.quality[i], self.semantic[i], self.frames[i], self.lengths[i], self.labels[i], self.prior
+        )
+
+    def flat(self, features: Tensor) -> Tensor:
+        """All real samples of `features`, ``(n, D)``."""
+        return features[torch.arange(features.shape[1])[None] < self.lengths[:, None]]
 
 
-def fit(
-    quality: Features, semantic: Features, frame_labels: Features, labels: NDArray[np.float32],
-    *, recipe: Recipe, seed: int, config: HeadConfig | None = None,
-) -> A2INetHead:  # fmt: skip
-    """Train a head on versions of T_i samples; labels are VMAF, 0 to 100."""
+def fit(samples: Samples, *, recipe: Recipe, seed: int) -> A2INetHead:
+    """Train one head; the same seed gives the same weights on the same machine.
+
+    Each step sees a random run of samples of each version, so that windows of any length occur.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    head = A2INetHead(config or head_config())
-    rows = rng.permutation(sum(len(q) for q in quality))[:_CONSTANTS_FROM]
-    flat = [torch.from_numpy(np.concatenate(x)[rows]) for x in (quality, semantic)]
+    q_dim, s_dim = samples.quality.shape[2], samples.semantic.shape[2]
+    head = A2INetHead(head_config(q_dim, s_dim))
+    flat = [samples.flat(samples.quality), samples.flat(samples.semantic)]
     head.fit_constants(*flat)
-    spread = [x.std(dim=0) for x in flat]
+    noise = [x.std(dim=0) * strength for x, strength in zip(flat, _strengths(samples, recipe), strict=True)]
     optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    batches = max(1, len(labels) // recipe.batch)
+    count = len(samples.labels)
+    batches = max(1, count // recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.lr, total_steps=recipe.epochs * batches, pct_start=0.1
     )
     head.train()
-    for epoch in range(recipe.epochs):
-        order, total = rng.permutation(len(labels)), 0.0
+    total = 0.0
+    for _ in range(recipe.epochs):
+        order, total = rng.permutation(count), 0.0
         for step in range(batches):
             chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
-            q, s, frames, lengths = _batch(quality, semantic, frame_labels, chosen, rng)
-            q = _shifted(q, spread[0], recipe.quality_noise)
-            s = _shifted(s, spread[1], recipe.semantic_noise)
+            q, s, frames, lengths = _runs(samples, chosen, rng)
+            q, s = _shifted(q, noise[0]), _shifted(s, noise[1])
             score, series = head(q, s, lengths)
             mask = torch.arange(q.shape[1])[None] < lengths[:, None]
             target = (frames * mask).sum(1) / lengths
@@ -84,47 +142,103 @@ def fit(
             optimiser.step()
             schedule.step()
             total += loss.item()
-        if epoch % 10 == 9 or epoch + 1 == recipe.epochs:
-            print(f"head: epoch {epoch + 1}/{recipe.epochs}, loss {total / batches:.4f}", file=sys.stderr)
+    print(f"head: seed {seed}, {recipe.epochs} epochs, loss {total / batches:.4f}", file=sys.stderr)
     return head.eval()
 
 
-def _batch(
-    quality: Features, semantic: Features, frame_labels: Features, chosen: NDArray[np.int64],
-    rng: np.random.Generator,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Padded ``(B, T, .)`` with a random run of samples of each version: any window length occurs."""
-    runs = []
-    for i in chosen:
-        count = len(quality[i])
-        length = int(rng.integers(min(2, count), count + 1))
-        start = int(rng.integers(count - length + 1))
-        runs.append((i, slice(start, start + length), length))
-    longest = max(length for *_, length in runs)
-
-    def padded(series: Features) -> Tensor:
-        rows = [np.asarray(series[i][part], dtype=np.float32) for i, part, _ in runs]
-        pads = [[(0, longest - len(r)), *[(0, 0)] * (r.ndim - 1)] for r in rows]
-        return torch.from_numpy(np.stack([np.pad(r, p) for r, p in zip(rows, pads, strict=True)]))
-
-    lengths = torch.tensor([length for *_, length in runs])
-    frames = padded(frame_labels) * RAW_PER_VMAF
-    return padded(quality), padded(semantic), frames, lengths
+def _runs(
+    samples: Samples, chosen: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    full = samples.lengths[chosen].numpy()
+    lengths = rng.integers(np.minimum(2, full), full + 1)
+    starts = rng.integers(full - lengths + 1)
+    steps = starts[:, None] + np.arange(lengths.max())[None]
+    # past the end of a run any row will do: lengths keep it out
+    which = torch.from_numpy(chosen)[:, None], torch.from_numpy(np.minimum(steps, full[:, None] - 1))
+    frames = samples.frames[which] * RAW_PER_VMAF
+    return samples.quality[which], samples.semantic[which], frames, torch.from_numpy(lengths)
 
 
-def _shifted(x: Tensor, deviation: Tensor, strength: float) -> Tensor:
+def _strengths(samples: Samples, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Noise of each feature of both sequences, in its standard deviations."""
+    strengths = []
+    for features, strength in (
+        (samples.quality, recipe.quality_noise),
+        (samples.semantic, recipe.semantic_noise),
+    ):
+        own = features.shape[2] - samples.prior
+        strengths.append(
+            torch.cat([torch.full((own,), strength), torch.full((samples.prior,), recipe.prior_noise)])
+        )
+    return strengths[0], strengths[1]
+
+
+def _shifted(x: Tensor, deviation: Tensor) -> Tensor:
     """Shift each version's features by noise that is constant over its samples.
 
     A content's own bias looks like that; without it the head learns contents by heart.
     """
-    return x + strength * deviation * torch.randn(x.shape[0], 1, x.shape[2])
+    return x + deviation * torch.randn(x.shape[0], 1, x.shape[2])
+
+
+def _member(job: tuple[Samples, Recipe, int]) -> dict[str, Tensor]:
+    samples, recipe, seed = job
+    # one thread a member: the same weights however many members train side by side
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return fit(samples, recipe=recipe, seed=seed).state_dict()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit_ensemble(samples: Samples, *, recipe: Recipe, seed: int, jobs: int = 1) -> list[A2INetHead]:
+    """Train `recipe.members` heads, `jobs` at a time; above 1 in processes of their own."""
+    work = [(samples, recipe, 1000 * seed + k) for k in range(recipe.members)]
+    if jobs == 1:
+        states = [_member(job) for job in work]
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            states = list(pool.map(_member, work))
+    heads = []
+    for state in states:
+        head = A2INetHead(head_config(samples.quality.shape[2], samples.semantic.shape[2]))
+        head.load_state_dict(state)
+        heads.append(head.eval())
+    return heads
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Unclipped scores in VMAF units of N versions.
+
+    `score` ``(N,)`` is pooled from the mean of the members' frame scores, as when scoring a video;
+    `members` ``(K, N)`` are pooled one by one, and only their spread is used.
+    """
+
+    score: NDArray[np.float32]
+    members: NDArray[np.float32]
+
+    @property
+    def spread(self) -> NDArray[np.float32]:
+        """Standard deviation of the members ``(N,)``."""
+        deviation: NDArray[np.float32] = self.members.std(axis=0)
+        return deviation
 
 
 @torch.no_grad()
-def predict(head: A2INetHead, quality: Features, semantic: Features) -> NDArray[np.float32]:
-    """Scores in VMAF units, one for each version, not clipped."""
-    scores = []
-    for q, s in zip(quality, semantic, strict=True):
-        score, _ = head(torch.from_numpy(q)[None], torch.from_numpy(s)[None])
-        scores.append(float(score) / RAW_PER_VMAF)
-    return np.array(scores, dtype=np.float32)
+def predict(heads: Sequence[A2INetHead], samples: Samples, batch: int = 512) -> Scores:
+    """Score all versions with an ensemble."""
+    count, config = len(samples.labels), heads[0].config
+    score, members = np.empty(count, np.float32), np.empty((len(heads), count), np.float32)
+    for start in range(0, count, batch):
+        part = slice(start, start + batch)
+        lengths = samples.lengths[part]
+        pooled, series = zip(
+            *(head(samples.quality[part], samples.semantic[part], lengths) for head in heads), strict=True
+        )
+        members[:, part] = torch.stack(pooled).numpy() / RAW_PER_VMAF
+        mean = torch.stack(series).mean(dim=0)
+        whole, _ = hysteresis_pool(mean, lengths, alpha=config.alpha, beta=config.beta)
+        score[part] = whole.numpy() / RAW_PER_VMAF
+    return Scores(score, members)

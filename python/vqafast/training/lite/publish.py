@@ -1,42 +1,58 @@
-"""From trained modules to the model directory that ``Scorer`` loads."""
+"""From trained modules to the model directories that ``Scorer`` loads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vqafast.models.a2inet.export import Description, export_model
-from vqafast.models.a2inet.lite import (
-    NAME,
-    QUALITY_VIEW,
-    RAW_PER_VMAF,
-    SAMPLING,
-    SEMANTIC_VIEW,
-    VERSION,
-)
-from vqafast.models.spec import Calibration, ModelSpec, Scale
+import numpy as np
+
+from vqafast.models.a2inet.ensemble import export_ensemble
+from vqafast.models.a2inet.export import Description
+from vqafast.models.a2inet.lite import NAMES, QUALITY_VIEW, RAW_PER_VMAF, SAMPLING, SEMANTIC_VIEW, VERSION
+from vqafast.models.spec import BitstreamView, Calibration, Scale
+from vqafast.video.bitstream_stats import BITSTREAM_FEATURES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vqafast.models.a2inet.modules import A2INetHead
-    from vqafast.models.backbones.compact_resnet import CompactResNet
+    from numpy.typing import NDArray
 
-MEANING = (
-    "VMAF (vmaf_v0.6.1) as predicted from the decoded picture alone, without a reference; "
-    "not a mean opinion score"
-)
+    from vqafast.models.spec import ModelSpec, Uncertainty
+    from vqafast.training.lite.protocol import Trained
+
+MEANINGS = {
+    "pixels": (
+        "VMAF (vmaf_v0.6.1) as predicted from the decoded picture alone, without a reference; "
+        "not a mean opinion score"
+    ),
+    "hybrid": (
+        "VMAF (vmaf_v0.6.1) as predicted from the decoded picture and the bits that its file spends on it, "
+        "without a reference; not a mean opinion score"
+    ),
+}
 TRAINED_ON = (
-    "clean clips and photo pans, degraded, pre-processed and encoded with x264, x265, SVT-AV1 and "
-    "VP9 by vqafast.training.synthesis, labelled with libvmaf; see docs/model_card.md"
+    "clean clips and photo pans, degraded, enhanced, pre-processed and encoded with x264, x265, SVT-AV1, VP9 "
+    "and MPEG-4 by vqafast.training.synthesis, labelled with libvmaf; see docs/model_card.md"
 )
 
 
-def publish(semantic: CompactResNet, head: A2INetHead, directory: Path, figures: dict[str, Any]) -> ModelSpec:
-    """Export to `directory`; `figures` become the metadata of model.json."""
+def publish(
+    trained: Trained,
+    kind: str,
+    directory: Path,
+    *,
+    figures: dict[str, Any],
+    uncertainty: Uncertainty | None = None,
+    bitstream: NDArray[np.float32] | None = None,
+) -> ModelSpec:
+    """Export the models of one kind to `directory`; `figures` become the metadata of model.json.
+
+    `bitstream` ``(N, F)`` are the values that training saw, for the hybrid; None for the pixels' model.
+    """
     description = Description(
-        name=NAME,
+        name=NAMES[kind],
         version=VERSION,
-        meaning=MEANING,
+        meaning=MEANINGS[kind],
         scale=Scale(name="VMAF-like", min=0.0, max=100.0, direction="higher_is_better"),
         sampling=SAMPLING,
         quality=QUALITY_VIEW,
@@ -47,7 +63,19 @@ def publish(semantic: CompactResNet, head: A2INetHead, directory: Path, figures:
         source="vqafast train a2inet-lite",
         metadata=figures,
     )
-    spec, parity = export_model(directory, description, quality=None, semantic=semantic, head=head)
-    for name, error in parity.items():
-        print(f"{name}: OpenVINO differs from torch by {error:.1e} of the largest value")
+    heads = trained.heads[kind]
+    spec, parity = export_ensemble(
+        directory, description, quality=None, semantic=trained.semantic, heads=heads, uncertainty=uncertainty,
+        bitstream=None if bitstream is None else _bitstream(bitstream),
+        keep=("semantic", *(f"head_{k}" for k in range(len(heads)))),
+    )  # fmt: skip
+    for graph, error in parity.items():
+        print(f"{spec.name}: {graph}.onnx differs from torch by {error:.1e} at most")
     return spec
+
+
+def _bitstream(seen: NDArray[np.float32]) -> BitstreamView:
+    """All features, with the ranges that training saw, rounded outwards."""
+    low, high = np.floor(seen.min(axis=0) * 1e4) / 1e4, np.ceil(seen.max(axis=0) * 1e4) / 1e4
+    ranges = tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
+    return BitstreamView(features=BITSTREAM_FEATURES, ranges=ranges)

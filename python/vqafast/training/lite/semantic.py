@@ -95,12 +95,14 @@ def pretrain(
 
 
 @torch.no_grad()
-def extract(net: CompactResNet, views: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-    """Semantic features ``(T, 24)`` of each version."""
-
-    def pooled(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def extract(
+    net: CompactResNet, views: Sequence[NDArray[np.uint8]], counts: Sequence[int]
+) -> list[NDArray[np.float32]]:
+    """Semantic features ``(T, 32)`` of each version: T = `counts`, each sample takes the nearest view."""
+    rows = []
+    for pictures, count in zip(views, counts, strict=True):
         frames = (torch.from_numpy(pictures).float() / 255).contiguous(memory_format=torch.channels_last)
-        features: NDArray[np.float32] = moment_pool(net(frames)).numpy()
-        return features
-
-    return [pooled(v) for v in views]
+        pooled: NDArray[np.float32] = moment_pool(net(frames)).numpy()
+        nearest = np.linspace(0, len(pooled) - 1, count).round().astype(int)
+        rows.append(pooled[nearest])
+    return rows

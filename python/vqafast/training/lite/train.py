@@ -1,4 +1,4 @@
-"""The whole training of ``a2inet-lite``, from a synthesised data set to a model directory."""
+"""The whole training of ``a2inet-lite`` and its hybrid, from a synthesised data set to model directories."""
 
 from __future__ import annotations
 
@@ -8,32 +8,61 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vqafast.training import features
-from vqafast.training.lite import head, protocol
-from vqafast.training.lite.data import load
+from vqafast.training.lite import head, protocol, report, uncertainty
+from vqafast.training.lite.data import fold_of, load
 from vqafast.training.lite.publish import publish
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vqafast.models.spec import Uncertainty
+    from vqafast.training.lite.data import Dataset
+
 
 def train(
     data: Path, out: Path, *, folds: int, epochs: int, semantic_epochs: int, seed: int, jobs: int
 ) -> dict[str, Any]:
-    """Cross-validate over sources (unless `folds` is 0), fit on everything, export to `out`.
+    """Cross-validate over sources (unless `folds` is 0), fit on everything, export.
+
+    The model of pixels goes to `out`, the hybrid to `out` with ``-hybrid`` appended to its name.
 
     Returns
     -------
     dict
-        The figures that model.json carries: the data's description and the cross-validation.
+        For each kind the figures that its model.json carries.
     """
-    schedule = protocol.Schedule(semantic_epochs, head.Recipe(epochs=epochs), seed)
+    schedule = protocol.Schedule(semantic_epochs, head.Recipe(epochs=epochs), seed, jobs)
     dataset = load(data, jobs)
-    figures: dict[str, Any] = {"data": features.describe(dataset.records)}
+    figures: dict[str, Any] = {kind: {"data": features.describe(dataset.records)} for kind in protocol.KINDS}
+    constants: dict[str, Uncertainty] = {}
     if folds:
         scores = protocol.cross_validate(dataset, folds, schedule)
-        figures["cross_validation"] = protocol.report(dataset, scores, folds)
-        print(json.dumps(figures["cross_validation"], indent=1))
-    net, trained = protocol.fit(dataset, np.arange(len(dataset.labels)), schedule)
-    publish(net, trained, out, figures)
-    print(f"wrote {out}")
+        for kind in protocol.KINDS:
+            figures[kind] |= _held_out(dataset, scores, kind, folds)
+            constants[kind] = uncertainty.fit(scores[kind], dataset.labels)
+        print(json.dumps(figures, indent=1))
+    trained = protocol.fit(dataset, np.arange(len(dataset.labels)), schedule)
+    for kind, directory in zip(protocol.KINDS, (out, out.with_name(f"{out.name}-hybrid")), strict=True):
+        bitstream = dataset.bitstream if kind == "hybrid" else None
+        publish(
+            trained,
+            kind,
+            directory,
+            figures=figures[kind],
+            uncertainty=constants.get(kind),
+            bitstream=bitstream,
+        )
+        print(f"wrote {directory}")
     return figures
+
+
+def _held_out(data: Dataset, scores: dict[str, head.Scores], kind: str, folds: int) -> dict[str, Any]:
+    fold = np.array([fold_of(s, folds) for s in data.sources])
+    baselines = {
+        name: report.figures(s.score, data.labels) for name, s in scores.items() if name not in protocol.KINDS
+    }
+    return {
+        "cross_validation": report.report(data, scores[kind].score, folds),
+        "baselines": baselines,
+        "uncertainty": uncertainty.coverage(scores[kind], data.labels, fold),
+    }

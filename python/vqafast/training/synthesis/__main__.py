@@ -1,7 +1,8 @@
 """``python -m vqafast.training.synthesis --sources CLIPS --out DATA``: make labelled training data.
 
-Writes ``DATA/masters/NAME.mkv``, ``DATA/versions/NAME_NN.mp4`` and ``DATA/index.jsonl`` (one
-record a version: source, recipe, VMAF per frame). Run again to go on where it stopped.
+Writes ``DATA/masters/NAME.V.mkv``, ``DATA/versions/NAME.V_NN.*`` and ``DATA/index.jsonl`` (one record a
+version: source, recipe, VMAF per frame). Run again to go on where it stopped. Every source's first
+master comes first, then the second of each, so that a run stopped early is balanced.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import av
 from vqafast.errors import VqafastError
 from vqafast.training.synthesis import label, workflow
 from vqafast.training.synthesis.index import read_index
-from vqafast.training.synthesis.sources import Source, find_sources, make_master, read_master
+from vqafast.training.synthesis.sources import Master, Source, find_sources, make_master, read_master
 
 
 def _arguments() -> argparse.Namespace:
@@ -32,69 +33,74 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, help="CSV with the columns file, clean_scale")
     parser.add_argument("--clean-scale", type=float, default=0.5, help="for files the manifest does not name")
+    parser.add_argument("--masters", type=int, default=3, help="clean segments, crops or pans of each source")
     parser.add_argument(
-        "--versions", type=int, default=10, help="random versions a source, beside the ladder"
+        "--versions", type=int, default=8, help="random versions of each master; the first has a ladder too"
     )
-    parser.add_argument("--frames", type=int, default=34)
+    parser.add_argument("--frames", type=int, default=28)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
 class Synthesis:
-    """Makes the versions of each source and appends a record for each to the index."""
+    """Makes the versions of each master and appends a record for each to the index."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.index = options.out / "index.jsonl"
         self._lock = threading.Lock()
-        self.done = {record["id"] for record in read_index(self.index)}
+        self.done = {record["id"] for record in read_index(self.index, repair=True)}
 
-    def source(self, source: Source) -> tuple[int, list[str]]:
-        """All missing versions of one source: how many were made, and what failed."""
+    def master(self, job: tuple[int, Source]) -> tuple[int, list[str]]:
+        """All missing versions of one master: how many were made, and what failed."""
+        variant, source = job
         options = self.options
-        recipes = self._recipes(source)
-        if all(f"{source.name}_{i:02d}" in self.done for i in range(len(recipes))):
+        stem = f"{source.name}.{variant}"
+        count = options.versions + (len(workflow.LADDER) if variant == 0 else 0)
+        names = [f"{stem}_{i:02d}" for i in range(count)]
+        if self.done.issuperset(names):
             return 0, []
-        master_path = options.out / "masters" / f"{source.name}.mkv"
-        made, failed = 0, []
+        path = options.out / "masters" / f"{stem}.mkv"
         try:
-            rng = random.Random(f"{options.seed}/{source.name}/master")
+            rng = random.Random(f"{options.seed}/{stem}/master")
             master = (
-                read_master(master_path)
-                if master_path.exists()
-                else make_master(source, master_path, options.frames, rng)
+                read_master(path)
+                if path.exists()
+                else make_master(source, path, options.frames, variant, rng)
             )
         except (VqafastError, OSError, av.FFmpegError) as error:
-            return 0, [f"{source.name}: {error}"]
-        for i, recipe in enumerate(recipes):
-            name = f"{source.name}_{i:02d}"
+            return 0, [f"{stem}: {error}"]
+        made, failed = 0, []
+        for name, recipe in zip(names, self._recipes(stem, variant, master), strict=True):
             if name in self.done:
                 continue
             try:
-                version = label.encode(master, recipe, options.out / "versions" / name)
-                record = {
-                    "id": name, "source": source.name, "kind": source.kind,
-                    "file": version.relative_to(options.out).as_posix(),
-                    "master": master_path.relative_to(options.out).as_posix(),
-                    "width": master.width, "height": master.height, "frames": master.frames,
-                    "rate": master.rate, "bytes": version.stat().st_size,
-                    "recipe": recipe.as_dict(), **label.vmaf(version, master),
-                }  # fmt: skip
+                record = self._version(name, recipe, master)
             except VqafastError as error:
                 failed.append(f"{name}: {error}")
                 continue
-            self._append(record)
+            self._append({"id": name, "source": source.name, "kind": source.kind, **record})
             made += 1
         return made, failed
 
-    def _recipes(self, source: Source) -> list[workflow.Recipe]:
+    def _version(self, name: str, recipe: workflow.Recipe, master: Master) -> dict[str, Any]:
+        out = self.options.out
+        version = label.encode(master, recipe, out / "versions" / name)
+        return {
+            "file": version.relative_to(out).as_posix(), "master": master.path.relative_to(out).as_posix(),
+            "width": master.width, "height": master.height, "frames": master.frames, "rate": master.rate,
+            "bytes": version.stat().st_size, "recipe": recipe.as_dict(),
+            **label.vmaf(version, master, recipe),
+        }  # fmt: skip
+
+    def _recipes(self, stem: str, variant: int, master: Master) -> list[workflow.Recipe]:
         drawn = []
         for i in range(self.options.versions):
-            rng = random.Random(f"{self.options.seed}/{source.name}/{i}")
+            rng = random.Random(f"{self.options.seed}/{stem}/{i}")
             # offset by the name so that few versions still cover all six intervals over sources
-            drawn.append(workflow.draw(i + len(source.name), rng))
-        return [*workflow.ladder(), *drawn]
+            drawn.append(workflow.draw(i + len(stem) + variant, master.frames, master.rate, rng))
+        return [*(workflow.ladder() if variant == 0 else []), *drawn]
 
     def _append(self, record: dict[str, Any]) -> None:
         with self._lock, self.index.open("a", encoding="utf-8") as out:
@@ -108,17 +114,16 @@ def main() -> int:
     sources = find_sources(options.sources, options.manifest, options.clean_scale)
     # shuffled, so that a run stopped early still holds clips and photos of every kind
     random.Random(options.seed).shuffle(sources)
+    jobs = [(variant, source) for variant in range(options.masters) for source in sources]
     job = Synthesis(options)
     begun, made, failures = time.monotonic(), 0, []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for n, (count, failed) in enumerate(pool.map(job.source, sources), 1):
+        for n, (count, failed) in enumerate(pool.map(job.master, jobs), 1):
             made += count
             failures += failed
             for line in failed:
                 print(f"failed: {line}", file=sys.stderr, flush=True)
-            print(
-                f"{n}/{len(sources)} sources, {made} versions, {time.monotonic() - begun:.0f} s", flush=True
-            )
+            print(f"{n}/{len(jobs)} masters, {made} versions, {time.monotonic() - begun:.0f} s", flush=True)
     return 1 if failures else 0
 
 

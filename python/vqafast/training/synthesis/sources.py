@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".y4m", ".avi", ".ts"})
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-#: Master areas in pixels: 480x270, 640x360 and 854x480 equivalents, with their odds.
-AREAS = ((130_000, 0.3), (230_000, 0.4), (410_000, 0.3))
+#: Master areas in pixels: 480x270, 640x360, 854x480 and 1280x720 equivalents, with their odds.
+AREAS = ((130_000, 0.36), (230_000, 0.34), (410_000, 0.22), (920_000, 0.08))
+#: Crops keep at least this many pixels a side, if the source has them.
+MIN_SIDE = 176
 PAN_RATE = 25
 
 
@@ -91,15 +93,22 @@ def _probe(path: Path) -> tuple[int, int, float, float]:
         return stream.width, stream.height, rate, duration
 
 
-def make_master(source: Source, out: Path, frames: int, rng: random.Random) -> Master:
-    """Write the master of `source` to `out` (FFV1 in Matroska, yuv420p limited range)."""
-    if source.kind == "video":
-        arguments, rate = _segment(source, frames, rng)
-    else:
-        arguments, rate = _pan(source, frames, rng), float(PAN_RATE)
+def make_master(source: Source, out: Path, frames: int, variant: int, rng: random.Random) -> Master:
+    """Write a master of `source` to `out` (FFV1 in Matroska, yuv420p limited range).
+
+    Variant 0 shows the whole clip; the others are more material from the same source: crops, other
+    segments, other sizes, double speed, darker or flatter grading. Photos are panned over.
+    """
+    make = _segment if source.kind == "video" else _pan
+    arguments, chain, rate = make(source, frames, variant, rng)
+    if variant and rng.random() < 0.3:
+        chain += f",eq=gamma={rng.uniform(0.45, 1.3):.3f}:contrast={rng.uniform(0.6, 1.0):.3f}"
+    # by index: versions and master pair frame by frame whatever the source's timestamps
+    chain += f",setsar=1,setpts=N/({rate:.6f}*TB)"
+    coded = ["-an", "-c:v", "ffv1", "-pix_fmt", "yuv420p", "-color_range", "tv", "-fps_mode", "passthrough"]
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".part.mkv")
-    ffmpeg.run([*arguments, "-an", "-c:v", "ffv1", "-pix_fmt", "yuv420p", "-color_range", "tv", str(partial)])
+    ffmpeg.run([*arguments, "-vf", chain, "-frames:v", str(frames), *coded, str(partial)])
     partial.replace(out)
     return read_master(out, rate)
 
@@ -113,25 +122,34 @@ def read_master(path: Path, rate: float | None = None) -> Master:
         return Master(path, stream.width, stream.height, count, measured)
 
 
-def _segment(source: Source, frames: int, rng: random.Random) -> tuple[list[str], float]:
+def _segment(source: Source, frames: int, variant: int, rng: random.Random) -> tuple[list[str], str, float]:
     width, height, rate, duration = _probe(source.path)
-    width, height = _fit(width * source.clean_scale, height * source.clean_scale, rng)
     rate = min(max(rate, 5.0), 60.0)
-    start = max(0.0, duration - frames / rate) * rng.uniform(0.2, 0.8)
-    # setpts by index: versions and master pair frame by frame whatever the source's timestamps
-    chain = f"scale={width}:{height}:flags=lanczos:out_range=tv,setsar=1,setpts=N/({rate:.6f}*TB)"
-    arguments = ["-ss", f"{start:.3f}", "-i", str(source.path), "-vf", chain, "-frames:v", str(frames)]
-    return [*arguments, "-fps_mode", "passthrough"], rate
+    # small clips are cropped less: a picture has to hold a few patches
+    least = min(1.0, MIN_SIDE / (min(width, height) * source.clean_scale))
+    share = max(least, rng.uniform(0.5, 0.85)) if variant else 1.0
+    view_w, view_h = int(width * share) // 2 * 2, int(height * share) // 2 * 2
+    x, y = rng.uniform(0, width - view_w), rng.uniform(0, height - view_h)
+    out_w, out_h = _fit(view_w * source.clean_scale, view_h * source.clean_scale, rng)
+    # double speed where the clip is long enough
+    speed = 2 if variant and rng.random() < 0.5 and duration * rate > 2 * frames else 1
+    start = max(0.0, duration - speed * frames / rate) * rng.uniform(0.1, 0.9)
+    thinned = "" if speed == 1 else "select='not(mod(n,2))',"
+    chain = (
+        f"{thinned}crop={view_w}:{view_h}:{x:.0f}:{y:.0f},scale={out_w}:{out_h}:flags=lanczos:out_range=tv"
+    )
+    return ["-ss", f"{start:.3f}", "-i", str(source.path)], chain, rate
 
 
-def _pan(source: Source, frames: int, rng: random.Random) -> list[str]:
+def _pan(source: Source, frames: int, variant: int, rng: random.Random) -> tuple[list[str], str, float]:
     width, height, _, _ = _probe(source.path)
-    view_w, view_h = width * rng.uniform(0.72, 0.9), height * rng.uniform(0.72, 0.9)
+    low = max(0.72 if variant == 0 else 0.5, min(0.9, MIN_SIDE / (min(width, height) * source.clean_scale)))
+    view_w, view_h = width * rng.uniform(low, 0.9), height * rng.uniform(low, 0.9)
     out_w, out_h = _fit(view_w * source.clean_scale, view_h * source.clean_scale, rng)
     x0, x1 = (rng.uniform(0, width - view_w) for _ in range(2))
     y0, y1 = (rng.uniform(0, height - view_h) for _ in range(2))
-    # cap the pan at 2 % of the width a frame: faster than that, nobody sees detail
-    reach = 0.02 * width * frames
+    # cap the pan at 2 % of the width a frame: faster than that, nobody sees detail; some stand still
+    reach = 0.0 if variant and rng.random() < 0.15 else 0.02 * width * frames
     x1, y1 = x0 + max(-reach, min(reach, x1 - x0)), y0 + max(-reach, min(reach, y1 - y0))
     # pan on a doubled picture so that the motion has sub-pixel steps after shrinking
     phase = f"n/{max(1, frames - 1)}"
@@ -139,7 +157,6 @@ def _pan(source: Source, frames: int, rng: random.Random) -> list[str]:
     y = f"2*({y0:.2f}+({y1 - y0:.2f})*{phase})"
     chain = (
         f"scale=iw*2:ih*2:flags=bicubic,crop={int(view_w) * 2}:{int(view_h) * 2}:'{x}':'{y}',"
-        f"scale={out_w}:{out_h}:flags=lanczos:out_range=tv,setsar=1"
+        f"scale={out_w}:{out_h}:flags=lanczos:out_range=tv"
     )
-    picture = ["-loop", "1", "-framerate", str(PAN_RATE), "-i", str(source.path)]
-    return [*picture, "-vf", chain, "-frames:v", str(frames)]
+    return ["-loop", "1", "-framerate", str(PAN_RATE), "-i", str(source.path)], chain, float(PAN_RATE)
