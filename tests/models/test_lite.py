@@ -47,7 +47,7 @@ def runtime(modules, tmp_path_factory):
     publish(Trained(net, {"pixels": heads}), "pixels", directory, figures={})
     spec = registry.load(directory)
     graphs = ["align.onnx", "semantic.onnx", "temporal.onnx"]
-    weights = ["head_0.safetensors", "head_1.safetensors", "semantic.safetensors"]
+    weights = ["head_0.safetensors", "semantic.safetensors"]
     assert sorted(spec.files) == sorted(graphs + weights)
     return A2INetRuntime(spec, threads=1)
 

@@ -71,8 +71,9 @@ def test_the_head_learns_and_is_deterministic(data):
 
 def test_members_do_not_depend_on_how_many_train_at_once(data):
     samples = samples_of(data)
-    one = head.fit_ensemble(samples, recipe=small(2), seed=3, jobs=1)
-    two = head.fit_ensemble(samples, recipe=small(2), seed=3, jobs=2)
+    one = head.fit_ensemble(samples, recipe=small(2), seed=3)
+    with head.workers(2) as pool:
+        two = head.fit_ensemble(samples, recipe=small(2), seed=3, pool=pool)
     assert len(one) == 2
     scores = head.predict(one, samples)
     np.testing.assert_array_equal(scores.members, head.predict(two, samples).members)
@@ -134,7 +135,7 @@ def test_targets_use_the_chosen_masters_only(data):
 
 
 def test_cross_validation_scores_every_version_and_reports(data):
-    schedule = protocol.Schedule(1, small(), jobs=1)
+    schedule = protocol.Schedule(1, small())
     scores = protocol.cross_validate(data, 3, schedule)
     assert set(scores) == {"pixels", "hybrid", *baseline.BASELINES}
     for name, got in scores.items():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vqafast.training.runs import RunResult
 
 LITE = "a2inet-lite"
-_LITE_DEFAULTS = {"folds": 5, "epochs": 22, "semantic_epochs": 3, "seed": 0, "jobs": 2}
+_LITE_FIELDS = ("data", "out", "folds", "epochs", "semantic_epochs", "seed", "jobs")
 # Options of the papers' models that are fields of RunConfig under the same name.
 _FIELDS = (
     "dataset", "root", "labels", "split_file", "split", "splits", "epochs", "batch", "lr", "weight_decay",
@@ -42,7 +42,9 @@ def command(
         typer.Option(help=f"Run directory; {LITE}: model directory.  [default: runs/MODEL-DATASET]"),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file of run options; others override it.")] = None,
-    epochs: Annotated[int | None, typer.Option(help=f"At most.  [default: 100; {LITE}: 22]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help=f"At most.  [default: 100; {LITE}: its recipe's]")
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Videos per step.  [default: 8]")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of Adam.  [default: 2e-5]")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="[default: 0]")] = None,
@@ -86,7 +88,7 @@ def command(
         int | None, typer.Option(help=f"{LITE}: cross-validation over sources; 0 skips it.  [default: 5]")
     ] = None,
     semantic_epochs: Annotated[
-        int | None, typer.Option(help=f"{LITE}: of the semantic backbone.  [default: 3]")
+        int | None, typer.Option(help=f"{LITE}: of the semantic backbone.  [default: its recipe's]")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Notes and the result only.")] = False,
     debug: options.Debug = False,
@@ -112,7 +114,7 @@ def _refuse(model: str, given: dict[str, Any], allowed: set[str]) -> None:
 
 
 def _train_lite(given: dict[str, Any]) -> None:
-    _refuse(LITE, given, {"data", "out", *_LITE_DEFAULTS})
+    _refuse(LITE, given, set(_LITE_FIELDS))
     for name in ("data", "out"):
         if name not in given:
             raise InvalidArgument(f"train: {LITE} needs --{name}, got none")
@@ -120,7 +122,7 @@ def _train_lite(given: dict[str, Any]) -> None:
         from vqafast.training.lite.train import train
     except ModuleNotFoundError as error:
         raise _missing(error) from error
-    train(given.pop("data"), given.pop("out"), **{**_LITE_DEFAULTS, **given})
+    train(**given)
 
 
 def _train_run(model: str, given: dict[str, Any], quiet: bool) -> None:

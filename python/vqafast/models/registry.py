@@ -16,7 +16,7 @@ from .model_json import parse
 if TYPE_CHECKING:
     from .spec import ModelSpec
 
-BUILTIN: tuple[str, ...] = ("a2inet-lite",)
+BUILTIN: tuple[str, ...] = ("a2inet-lite", "a2inet-lite-hybrid")
 DEFAULT = "a2inet-lite"
 #: What a name must look like; it becomes the name of a directory.
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")

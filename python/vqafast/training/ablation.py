@@ -104,6 +104,7 @@ def configs(
         **{
             # Ten models a row that nobody scores with.
             "export": False,
+            "keep_weights": False,
             **settings,
             "model": row.name,
             "splits": splits,

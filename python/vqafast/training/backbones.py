@@ -12,10 +12,9 @@ import torch
 
 from vqafast.errors import InvalidArgument, TooSmall, Unsupported
 from vqafast.models.a2inet.functional import moment_pool
-from vqafast.models.a2inet.views import quality_view, semantic_view
+from vqafast.models.a2inet.views import STATISTICS_SIDE, quality_view, selector_of, semantic_view
 from vqafast.ops import scene_statistics
 from vqafast.training.feature_store import StoreKey
-from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 # As in scoring: bounds the stage maps of one run, and is far above where larger batches stop paying.
 _MAX_PIXELS = {"cpu": 1 << 22, "cuda": 1 << 25}
-_STATISTICS_SIDE = 96
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -61,17 +59,6 @@ def module_digest(module: nn.Module | None) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def selector_of(sampling: SamplingSpec) -> Selector:
-    """The rule that chooses the samples of `sampling`."""
-    if sampling.kind == "time_grid" and sampling.rate is not None:
-        return TimeGrid(sampling.rate, burst=sampling.burst)
-    if sampling.kind == "uniform_count" and sampling.n is not None:
-        return UniformCount(sampling.n, burst=sampling.burst)
-    if sampling.kind == "every_frame":
-        return EveryFrame(burst=sampling.burst)
-    raise InvalidArgument(f"sampling: kind must be time_grid, uniform_count or every_frame, got {sampling}")
 
 
 class Backbones:
@@ -130,9 +117,9 @@ class Backbones:
 
     def check_size(self, width: int, height: int, path: str) -> None:
         """Refuse pictures that scoring would refuse: `TooSmall`."""
-        if self._quality is None and min(width, height) < _STATISTICS_SIDE:
+        if self._quality is None and min(width, height) < STATISTICS_SIDE:
             raise TooSmall(
-                f"{path}: pictures must be at least {_STATISTICS_SIDE} pixels a side, got {width}x{height}",
+                f"{path}: pictures must be at least {STATISTICS_SIDE} pixels a side, got {width}x{height}",
                 path=path,
             )
 

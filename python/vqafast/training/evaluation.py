@@ -68,8 +68,9 @@ def evaluate_run(
             reporter.note(f"split {k + 1} of {splits}")
             # Split k is the same whatever the number of splits.
             wanted = config.changed(
-                split=k, splits=max(splits, config.splits), features=features, export=False
-            )
+                split=k, splits=max(splits, config.splits), features=features,
+                export=False, keep_weights=False,
+            )  # fmt: skip
             result = run(wanted, root / "splits" / f"{k:02d}", reporter=reporter)
         test = [row for row in result.predictions if row.split == "test"]
         figures.append(evaluate_split([r.predicted for r in test], [r.mos for r in test], f"split {k + 1}"))

@@ -11,6 +11,7 @@ import torch
 from vqafast.errors import InvalidArgument
 from vqafast.models.a2inet.modules import A2INetHead
 from vqafast.models.a2inet.variants import build_backbones, variant
+from vqafast.models.backbones.table import BACKBONES
 from vqafast.training.backbones import Backbones
 
 if TYPE_CHECKING:
@@ -68,11 +69,18 @@ def parts_of(config: RunConfig) -> Parts:
     Raises
     ------
     InvalidArgument
-        For an unknown variant, or fields that its specs do not have.
+        For an unknown variant, fields that its specs do not have, or an export that cannot be.
     MissingFile, ModelError
         For weights that are not given, not found or do not fit.
     """
     chosen = variant(config.model)
+    backbones = (chosen.quality_backbone, chosen.semantic_backbone)
+    graphless = [name for name in backbones if not BACKBONES[name].exportable]
+    if config.export and graphless:
+        # said before the hours of extraction and training, not after
+        raise InvalidArgument(
+            f"run config: export must be false for {chosen.name}: {', '.join(graphless)} has no ONNX graph"
+        )
     chosen = replace(
         chosen,
         head=_changed("head", chosen.head, config.head),

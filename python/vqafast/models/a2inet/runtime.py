@@ -11,14 +11,14 @@ from vqafast.engines import Engine, create_engine
 from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported
 from vqafast.ops import cgin, moment_pool, scene_statistics
 from vqafast.video.bitstream_stats import BITSTREAM_FEATURES
-from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount
 
-from .views import quality_view, semantic_view
+from .views import STATISTICS_SIDE, quality_view, selector_of, semantic_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vqafast.ops.cgin import Mode
+    from vqafast.video.sampling import Selector
     from vqafast.video.source import Sampled
 
     from ..spec import ModelSpec
@@ -28,8 +28,6 @@ Float32 = NDArray[np.float32]
 # Stage maps of a ResNet take about 1.5 kB per input pixel; this bounds one run to about 6 GB at
 # worst and 0.1 GB for compact backbones, and is far above where larger batches stop paying.
 _MAX_PIXELS = 1 << 22
-# What `scene_statistics` needs for its coarsest scale.
-_STATISTICS_SIDE = 96
 
 
 class A2INetRuntime:
@@ -100,17 +98,12 @@ class A2INetRuntime:
 
     def selector(self) -> Selector:
         """Make the rule that chooses the samples this model scores."""
-        s = self.spec.sampling
-        if s.kind == "time_grid" and s.rate is not None:
-            return TimeGrid(s.rate, burst=s.burst)
-        if s.kind == "uniform_count" and s.n is not None:
-            return UniformCount(s.n, burst=s.burst)
-        return EveryFrame(burst=s.burst)
+        return selector_of(self.spec.sampling)
 
     @property
     def min_side(self) -> int:
         """Pixels a side that a picture must have at least."""
-        return 1 if self._quality is not None else _STATISTICS_SIDE
+        return 1 if self._quality is not None else STATISTICS_SIDE
 
     def check_size(self, width: int, height: int, path: str | None = None) -> None:
         """Refuse pictures below `min_side` with `TooSmall`."""

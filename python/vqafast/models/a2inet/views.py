@@ -1,4 +1,4 @@
-"""From native frames to the arrays that the backbones take: quality patches and semantic view."""
+"""Which frames are sampled, and what the backbones take of them: quality patches and semantic view."""
 
 from __future__ import annotations
 
@@ -7,16 +7,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vqafast.errors import InvalidArgument
 from vqafast.ops import frame_ingest
 from vqafast.video.formats import display_size
-from vqafast.video.sampling import fit_short_side, patch_grid
+from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount, fit_short_side, patch_grid
 
 if TYPE_CHECKING:
     from vqafast.video.source import Frame
 
-    from ..spec import QualityView, SemanticView
+    from ..spec import QualityView, SamplingSpec, SemanticView
 
 Float32 = NDArray[np.float32]
+
+#: Pixels a side that `scene_statistics` needs for its coarsest scale.
+STATISTICS_SIDE = 96
+
+
+def selector_of(sampling: SamplingSpec) -> Selector:
+    """The rule that chooses the samples of `sampling`, while scoring and while training.
+
+    Raises
+    ------
+    InvalidArgument
+        For a kind that there is not, or one without its number.
+    """
+    if sampling.kind == "time_grid" and sampling.rate is not None:
+        return TimeGrid(sampling.rate, burst=sampling.burst)
+    if sampling.kind == "uniform_count" and sampling.n is not None:
+        return UniformCount(sampling.n, burst=sampling.burst)
+    if sampling.kind == "every_frame":
+        return EveryFrame(burst=sampling.burst)
+    raise InvalidArgument(f"sampling: kind must be time_grid, uniform_count or every_frame, got {sampling}")
 
 
 def oriented_size(frame: Frame) -> tuple[int, int]:

@@ -36,6 +36,8 @@ class Backbone:
         for; None for networks that take any size alike.
     weights : str
         The public weights that papers 001 and 000 use: a key of `official.OFFICIAL`.
+    exportable : bool
+        It can be one ONNX graph for any length and size.
     """
 
     dim: int
@@ -44,6 +46,7 @@ class Backbone:
     std: tuple[float, float, float]
     side: int | None
     weights: str
+    exportable: bool = True
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -54,7 +57,8 @@ BACKBONES: dict[str, Backbone] = {
     # MANIQA normalises to -1..1.
     "vit_b8_iqa": Backbone(6144, False, (0.5,) * 3, (0.5,) * 3, 224, "maniqa-koniq10k"),
     "vit_b16": Backbone(6144, False, IMAGENET_MEAN, IMAGENET_STD, 224, "vit-b16-imagenet"),
-    "swin3d_t": Backbone(1536, True, IMAGENET_MEAN, IMAGENET_STD, 224, "swin3d-kinetics"),
+    # Its windows depend on the clip's length and size.
+    "swin3d_t": Backbone(1536, True, IMAGENET_MEAN, IMAGENET_STD, 224, "swin3d-kinetics", exportable=False),
 }
 
 

@@ -1,7 +1,7 @@
 """``python -m vqafast.training.lite.card MODEL...``: the model card's tables from model.json.
 
-The card in ``docs/`` holds what this prints between its markers, and a test compares the two: no figure
-in it is typed by hand. ``--diagram FILE`` draws the reliability diagram (needs matplotlib).
+``--write docs/model_card.md`` puts them between the card's markers, and a test compares the two: no figure
+of the tables is typed by hand. ``--diagram FILE`` draws the reliability diagram (needs matplotlib).
 """
 
 from __future__ import annotations
@@ -9,7 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from vqafast.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TABLES = (
     ("by_codec", "codec"),
@@ -78,22 +83,68 @@ def diagram(figures: dict[str, Any], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def blocks(models: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Markdown by the name of its marker: ``summary``, ``uncertainty``, and one for every model."""
+    found: dict[str, str] = {}
+    rows = {name: figures["cross_validation"] for name, figures in models.items()}
+    first = next(iter(models.values()))
+    lines = [summary(rows)]
+    for name, f in first["baselines"].items():
+        lines.append(
+            f"| {name}, hand-crafted features | {f['srcc']:.3f} | {f['plcc']:.3f} | {f['mae']:.1f} | | | | |"
+        )
+    found["summary"] = "\n".join(lines)
+    lines = ["| | within u | within 2u | median u | MAE by third of u |", "|--|--|--|--|--|"]
+    for name, figures in models.items():
+        u = figures["uncertainty"]
+        thirds = ", ".join(f"{mae:.1f}" for mae in u["mae_by_third_of_u"])
+        shares = f"{100 * u['within_u']:.1f} % | {100 * u['within_2u']:.1f} %"
+        lines.append(f"| {name} | {shares} | {u['median_u']:.1f} | {thirds} |")
+    found["uncertainty"] = "\n".join(lines)
+    return found | {name: tables(figures) for name, figures in models.items()}
+
+
+def fill(text: str, models: dict[str, dict[str, Any]]) -> str:
+    """Replace what stands between ``<!-- figures: NAME -->`` and ``<!-- end -->`` for every block.
+
+    Raises
+    ------
+    InvalidArgument
+        When a marker is missing: a figure would go stale unseen.
+    """
+    for name, block in blocks(models).items():
+        head, tail = f"<!-- figures: {name} -->", "<!-- end -->"
+        start = text.find(head)
+        stop = text.find(tail, start)
+        if start < 0 or stop < 0:
+            raise InvalidArgument(f"card: the card must hold {head} and {tail} after it")
+        text = f"{text[:start]}{head}\n{block}\n{text[stop:]}"
+    return text
+
+
+def read_figures(models: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Metadata of model directories by the name in their model.json."""
+    parsed = [json.loads((model / "model.json").read_text(encoding="utf-8")) for model in models]
+    return {model["name"]: model["metadata"] for model in parsed}
+
+
 def main() -> None:
-    """Print the tables of each model directory given."""
+    """Print the tables of each model directory given, or write them to the card."""
     parser = argparse.ArgumentParser(
         prog="vqafast.training.lite.card", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--write", type=Path, help="card whose markers to fill")
     parser.add_argument(
         "--diagram", type=Path, help="where to draw the first model's reliability (.svg, .png)"
     )
     options = parser.parse_args()
-    found = {
-        m.name: json.loads((m / "model.json").read_text(encoding="utf-8"))["metadata"] for m in options.models
-    }
-    print(summary({name: figures["cross_validation"] for name, figures in found.items()}))
-    for name, figures in found.items():
-        print(f"\n{name}\n\n{tables(figures)}")
+    found = read_figures(options.models)
+    if options.write:
+        options.write.write_text(fill(options.write.read_text(encoding="utf-8"), found), encoding="utf-8")
+    else:
+        for name, block in blocks(found).items():
+            print(f"{name}\n\n{block}\n")
     if options.diagram:
         diagram(next(iter(found.values())), options.diagram)
 

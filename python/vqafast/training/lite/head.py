@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +21,7 @@ from vqafast.training.losses import a2inet_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -42,14 +44,14 @@ class Recipe:
     """
 
     epochs: int = 14
-    batch: int = 96
+    batch: int = 128
     lr: float = 2e-3
     weight_decay: float = 0.05
     frame_weight: float = 0.5
     quality_noise: float = 0.05
     semantic_noise: float = 1.0
     prior_noise: float = 0.1
-    members: int = 4
+    members: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,10 @@ def fit(samples: Samples, *, recipe: Recipe, seed: int) -> A2INetHead:
     optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     count = len(samples.labels)
     batches = max(1, count // recipe.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.lr, total_steps=recipe.epochs * batches, pct_start=0.1
-    )
+    steps = recipe.epochs * batches
+    # the rise takes at least a step
+    rise = max(0.1, 2 / steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, total_steps=steps, pct_start=rise)
     head.train()
     total = 0.0
     for _ in range(recipe.epochs):
@@ -192,14 +195,19 @@ def _member(job: tuple[Samples, Recipe, int]) -> dict[str, Tensor]:
         torch.set_num_threads(threads)
 
 
-def fit_ensemble(samples: Samples, *, recipe: Recipe, seed: int, jobs: int = 1) -> list[A2INetHead]:
-    """Train `recipe.members` heads, `jobs` at a time; above 1 in processes of their own."""
-    work = [(samples, recipe, 1000 * seed + k) for k in range(recipe.members)]
+def workers(jobs: int) -> AbstractContextManager[Executor | None]:
+    """Processes that train members side by side, for a ``with`` block; none for one job."""
     if jobs == 1:
-        states = [_member(job) for job in work]
-    else:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            states = list(pool.map(_member, work))
+        return nullcontext()
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+
+
+def fit_ensemble(
+    samples: Samples, *, recipe: Recipe, seed: int, pool: Executor | None = None
+) -> list[A2INetHead]:
+    """Train `recipe.members` heads, in the processes of `pool` if there is one."""
+    work = [(samples, recipe, 1000 * seed + k) for k in range(recipe.members)]
+    states = list((map if pool is None else pool.map)(_member, work))
     heads = []
     for state in states:
         head = A2INetHead(head_config(samples.quality.shape[2], samples.semantic.shape[2]))

@@ -13,6 +13,8 @@ from vqafast.training.lite import baseline, head, semantic
 from vqafast.training.lite.data import Dataset, fold_of
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from numpy.typing import NDArray
 
     from vqafast.models.a2inet.modules import A2INetHead
@@ -29,7 +31,6 @@ class Schedule:
     semantic_epochs: int = 2
     recipe: head.Recipe = field(default_factory=head.Recipe)
     seed: int = 0
-    jobs: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,9 @@ def samples(data: Dataset, chosen: NDArray[np.int64], net: CompactResNet, kind: 
     return head.Samples.of(quality, features, frames, data.labels[chosen], prior)
 
 
-def fit(data: Dataset, chosen: NDArray[np.int64], schedule: Schedule) -> Trained:
+def fit(
+    data: Dataset, chosen: NDArray[np.int64], schedule: Schedule, pool: Executor | None = None
+) -> Trained:
     """Semantic backbone, then the heads of every kind, on the chosen versions only."""
     net = semantic.pretrain(
         [data.views[i] for i in chosen], clean_targets(data, chosen),
@@ -72,14 +75,16 @@ def fit(data: Dataset, chosen: NDArray[np.int64], schedule: Schedule) -> Trained
     )  # fmt: skip
     heads = {
         kind: head.fit_ensemble(
-            samples(data, chosen, net, kind), recipe=schedule.recipe, seed=schedule.seed, jobs=schedule.jobs
+            samples(data, chosen, net, kind), recipe=schedule.recipe, seed=schedule.seed, pool=pool
         )
         for kind in KINDS
     }
     return Trained(net, heads)
 
 
-def cross_validate(data: Dataset, folds: int, schedule: Schedule) -> dict[str, head.Scores]:
+def cross_validate(
+    data: Dataset, folds: int, schedule: Schedule, pool: Executor | None = None
+) -> dict[str, head.Scores]:
     """Out-of-fold scores of each kind and of the hand-crafted baselines."""
     fold = np.array([fold_of(s, folds) for s in data.sources])
     count = len(data.labels)
@@ -92,7 +97,7 @@ def cross_validate(data: Dataset, folds: int, schedule: Schedule) -> dict[str, h
         inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if not len(outside):
             continue
-        trained = fit(data, inside, schedule)
+        trained = fit(data, inside, schedule, pool)
         for kind in KINDS:
             unseen = head.predict(trained.heads[kind], samples(data, outside, trained.semantic, kind))
             scores[kind].score[outside] = unseen.score

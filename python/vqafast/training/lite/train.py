@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,31 +18,45 @@ if TYPE_CHECKING:
 
     from vqafast.models.spec import Uncertainty
     from vqafast.training.lite.data import Dataset
+    from vqafast.training.lite.head import Scores
 
 
 def train(
-    data: Path, out: Path, *, folds: int, epochs: int, semantic_epochs: int, seed: int, jobs: int
+    data: Path,
+    out: Path,
+    *,
+    folds: int = 5,
+    epochs: int | None = None,
+    semantic_epochs: int | None = None,
+    seed: int = 0,
+    jobs: int = 2,
 ) -> dict[str, Any]:
     """Cross-validate over sources (unless `folds` is 0), fit on everything, export.
 
-    The model of pixels goes to `out`, the hybrid to `out` with ``-hybrid`` appended to its name.
+    The model of pixels goes to `out`, the hybrid to `out` with ``-hybrid`` appended to its name. Epochs are
+    those of `head.Recipe` and `protocol.Schedule` unless given.
 
     Returns
     -------
     dict
         For each kind the figures that its model.json carries.
     """
-    schedule = protocol.Schedule(semantic_epochs, head.Recipe(epochs=epochs), seed, jobs)
+    schedule = protocol.Schedule(seed=seed)
+    if epochs is not None:
+        schedule = replace(schedule, recipe=replace(schedule.recipe, epochs=epochs))
+    if semantic_epochs is not None:
+        schedule = replace(schedule, semantic_epochs=semantic_epochs)
     dataset = load(data, jobs)
     figures: dict[str, Any] = {kind: {"data": features.describe(dataset.records)} for kind in protocol.KINDS}
     constants: dict[str, Uncertainty] = {}
-    if folds:
-        scores = protocol.cross_validate(dataset, folds, schedule)
-        for kind in protocol.KINDS:
-            figures[kind] |= _held_out(dataset, scores, kind, folds)
-            constants[kind] = uncertainty.fit(scores[kind], dataset.labels)
-        print(json.dumps(figures, indent=1))
-    trained = protocol.fit(dataset, np.arange(len(dataset.labels)), schedule)
+    with head.workers(jobs) as pool:
+        if folds:
+            scores = protocol.cross_validate(dataset, folds, schedule, pool)
+            for kind in protocol.KINDS:
+                figures[kind] |= _held_out(dataset, scores, kind, folds)
+                constants[kind] = uncertainty.fit(scores[kind], dataset.labels)
+            print(json.dumps(figures, indent=1), flush=True)
+        trained = protocol.fit(dataset, np.arange(len(dataset.labels)), schedule, pool)
     for kind, directory in zip(protocol.KINDS, (out, out.with_name(f"{out.name}-hybrid")), strict=True):
         bitstream = dataset.bitstream if kind == "hybrid" else None
         publish(
@@ -56,7 +71,7 @@ def train(
     return figures
 
 
-def _held_out(data: Dataset, scores: dict[str, head.Scores], kind: str, folds: int) -> dict[str, Any]:
+def _held_out(data: Dataset, scores: dict[str, Scores], kind: str, folds: int) -> dict[str, Any]:
     fold = np.array([fold_of(s, folds) for s in data.sources])
     baselines = {
         name: report.figures(s.score, data.labels) for name, s in scores.items() if name not in protocol.KINDS

@@ -52,7 +52,7 @@ def display_filter(width: int, height: int, scaler: str) -> str:
 
 
 def vmaf(version: Path, master: Master, recipe: Recipe) -> dict[str, Any]:
-    """Per-frame VMAF of `version`, paired by index, missing frames shown again; and the mean of its own frames.
+    """VMAF of every frame shown, paired by index, missing ones shown again; their mean without those.
 
     A frame shown again in place of a missing one is out of place, which VMAF was not made to judge and
     nobody can see without the original: a lower frame rate alone is no fault.
