@@ -235,7 +235,7 @@ def test_export_openvino_computes_the_same(tmp_path: Path) -> None:
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": openvino.Type.f32}
     spec = registry.load("a2inet-lite")
-    x = np.random.default_rng(0).standard_normal((1, 8, 256)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((spec.members, 8, 256)).astype(np.float32)
     outputs = []
     for path in (spec.file("temporal.onnx"), tmp_path / "ir" / "temporal.xml"):
         outputs.append(core.compile_model(core.read_model(path), "CPU", settings)({"fused": x})[0])

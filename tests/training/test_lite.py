@@ -208,4 +208,4 @@ def test_uncertainty_of_a_fold_does_not_see_its_errors():
     worse = np.where(fold == 0, labels + 40, labels)
     after = uncertainty.held_out_half_widths(scores, worse, fold)
     np.testing.assert_array_equal(after[fold == 0], before[fold == 0])
-    assert (after[fold == 1] > before[fold == 1]).all()
+    assert after[fold == 1].mean() > 1.2 * before[fold == 1].mean()

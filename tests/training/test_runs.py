@@ -311,7 +311,7 @@ def test_end_to_end(folder, tmp_path):
 
 
 def test_an_export_that_cannot_be_is_refused_before_anything_is_computed():
-    config = RunConfig(model="table5-cnn-swin-mlp", random_backbones=True)
+    config = RunConfig(dataset="csv", root=".", model="table5-cnn-swin-mlp", random_backbones=True)
     with pytest.raises(InvalidArgument, match=r"export must be false .* swin3d_t has no ONNX graph"):
         parts_of(config)
     assert parts_of(config.changed(export=False)).semantic is not None

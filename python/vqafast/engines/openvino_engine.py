@@ -14,6 +14,7 @@ from .base import PRECISIONS, Array, check_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _QUANTISED = ("FakeQuantize", "QuantizeLinear")
 _SOFTMAX = ("Softmax", "ScaledDotProductAttention")
@@ -176,6 +177,27 @@ def _core() -> tuple[Any, Any]:
         if hidden:
             del sys.modules[name]
     return ov, ov.Core()
+
+
+def convert_to_ir(model: str | PathLike[str], target: Path) -> None:
+    """Write an ONNX graph as OpenVINO IR in f32: `target` (.xml) and its .bin beside it.
+
+    Raises
+    ------
+    EngineUnavailable
+        When openvino cannot be imported.
+    ModelError
+        When the graph cannot be read.
+    """
+    ov, core = _core()
+    try:
+        # Half precision would move the scores.
+        ov.save_model(core.read_model(model), target, compress_to_fp16=False)
+    except RuntimeError as e:
+        name = os.path.basename(model)
+        raise ModelError(
+            f"model file {name} cannot be converted: {_first_line(e)}", path=os.fspath(model)
+        ) from e
 
 
 def _check_precision(graph: Any, precision: str) -> None:

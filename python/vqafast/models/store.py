@@ -208,23 +208,14 @@ def _export_onnx(spec: ModelSpec, out: Path) -> list[Path]:
 
 
 def _export_openvino(spec: ModelSpec, out: Path) -> list[Path]:
-    from vqafast.engines.openvino_engine import library
-
-    # The engine imports openvino without its telemetry; after that a plain import is harmless.
-    library()
-    import openvino
+    from vqafast.engines.openvino_engine import convert_to_ir
 
     written: list[Path] = []
     for file in spec.files:
         if not file.endswith(".onnx"):
             continue
         target = out / f"{Path(file).stem}.xml"
-        try:
-            graph = openvino.Core().read_model(spec.file(file))
-            # Half precision would move the scores.
-            openvino.save_model(graph, target, compress_to_fp16=False)
-        except RuntimeError as e:
-            raise ModelError(f"model file {file} cannot be converted: {e}", path=str(spec.file(file))) from e
+        convert_to_ir(spec.file(file), target)
         written += [target, target.with_suffix(".bin")]
     description = to_json(spec) | {"format": "openvino"}
     description["files"] = {p.name: registry.sha256(p) for p in written}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,9 @@ def train(
 ) -> dict[str, Any]:
     """Cross-validate over sources (unless `folds` is 0), fit on everything, export.
 
-    The model of pixels goes to `out`, the hybrid to `out` with ``-hybrid`` appended to its name. Epochs are
-    those of `head.Recipe` and `protocol.Schedule` unless given.
+    The model of pixels goes to `out`, the hybrid to `out` with ``-hybrid`` appended to its name, and the
+    held-out scores of every version, those of the baselines too, to `out` with ``-held-out.csv`` appended.
+    Epochs are those of `head.Recipe` and `protocol.Schedule` unless given.
 
     Returns
     -------
@@ -52,6 +54,7 @@ def train(
     with head.workers(jobs) as pool:
         if folds:
             scores = protocol.cross_validate(dataset, folds, schedule, pool)
+            _write_held_out(out.with_name(f"{out.name}-held-out.csv"), dataset, scores, folds)
             for kind in protocol.KINDS:
                 figures[kind] |= _held_out(dataset, scores, kind, folds)
                 constants[kind] = uncertainty.fit(scores[kind], dataset.labels)
@@ -69,6 +72,17 @@ def train(
         )
         print(f"wrote {directory}")
     return figures
+
+
+def _write_held_out(path: Path, data: Dataset, scores: dict[str, Scores], folds: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "source", "fold", "vmaf", *scores])
+        for i, record in enumerate(data.records):
+            source = record["source"]
+            values = [f"{s.score[i]:.3f}" for s in scores.values()]
+            rows.writerow([record["id"], source, fold_of(source, folds), record["vmaf"], *values])
 
 
 def _held_out(data: Dataset, scores: dict[str, Scores], kind: str, folds: int) -> dict[str, Any]:
