@@ -7,10 +7,6 @@ serve all heads; K pairs of graphs would pay the overhead of a call K times.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,8 +14,7 @@ from torch import Tensor, nn
 
 from vqafast.errors import InvalidArgument
 
-from ..model_json import parse, to_json
-from .export import _AlignGraph, _backbone, _channels, _export, _noise, _spec, _TemporalGraph, _weights
+from .export import _AlignGraph, _export, _noise, _TemporalGraph, backbone_graphs, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,45 +69,17 @@ def export_ensemble(
     """
     if not heads or any(head.config != heads[0].config for head in heads):
         raise InvalidArgument(f"export: heads must be one or more with equal configs, got {len(heads)}")
-    if (quality is None) != (description.quality.features != "graph"):
-        raise InvalidArgument(
-            "export: quality must be a module exactly when the quality features are a graph, "
-            f"got {type(quality).__name__} and {description.quality.features!r}"
-        )
     config = heads[0].config
-    more = 0 if bitstream is None else len(bitstream.features)
-    channels = _channels(description)
-    graphs: dict[str, bytes] = {}
-    parity: dict[str, float] = {}
-    for name, net, depth, size, dim, clip in (
-        ("quality", quality, channels[0], sizes[0], config.quality_dim - more, False),
-        ("semantic", semantic, channels[1], sizes[1], config.semantic_dim - more,
-         description.semantic.temporal == "window"),
-    ):  # fmt: skip
-        if net is not None:
-            graphs[name], parity[name] = _backbone(name, net, channels=depth, size=size, dim=dim, clip=clip)
+    constants = 0 if bitstream is None else len(bitstream.features)
+    graphs, parity = backbone_graphs(description, quality, semantic, config, sizes, constants)
     if config.interaction == "cagi":
         graphs["align"], parity["align"] = _align(heads)
     graphs["temporal"], parity["temporal"] = _temporal(heads)
-
-    path = Path(directory)
-    path.mkdir(parents=True, exist_ok=True)
-    contents = {f"{name}.onnx": data for name, data in graphs.items()}
-    named = {f"head_{k}": head for k, head in enumerate(heads)}
-    contents |= _weights({"quality": quality, "semantic": semantic, **named}, keep)
-    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    spec = replace(
-        _spec(description, heads[0], files, path),
-        members=len(heads),
-        uncertainty=uncertainty,
-        bitstream=bitstream,
-    )
-    # What is written must be readable, so the reader judges it.
-    spec = parse(to_json(spec), path)
-    for name, data in contents.items():
-        (path / name).write_bytes(data)
-    text = json.dumps(to_json(spec), indent=1, ensure_ascii=False) + "\n"
-    (path / "model.json").write_text(text, encoding="utf-8")
+    modules = {"quality": quality, "semantic": semantic, **{f"head_{k}": h for k, h in enumerate(heads)}}
+    spec = write_model(
+        directory, description, heads[0], graphs, modules, keep,
+        members=len(heads), uncertainty=uncertainty, bitstream=bitstream,
+    )  # fmt: skip
     return spec, parity
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,10 @@ from ..model_json import parse, to_json, weights_digest
 from ..spec import Calibration, HeadSpec, ModelSpec, QualityView, SamplingSpec, Scale, SemanticView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
+    from .config import HeadConfig
     from .modules import A2INetHead
 
 OPSET = 17
@@ -91,39 +92,65 @@ def export_model(
     InvalidArgument
         When the description does not fit the modules.
     """
-    graphs: dict[str, bytes] = {}
-    parity: dict[str, float] = {}
-    q_channels, s_channels = _channels(description)
-    backbones = (
-        ("quality", quality, q_channels, sizes[0], head.config.quality_dim, False),
-        ("semantic", semantic, s_channels, sizes[1], head.config.semantic_dim,
-         description.semantic.temporal == "window"),
-    )  # fmt: skip
+    graphs, parity = backbone_graphs(description, quality, semantic, head.config, sizes)
+    if head.config.interaction == "cagi":
+        graphs["align"], parity["align"] = _align(head)
+    graphs["temporal"], parity["temporal"] = _temporal(head)
+    modules = {"quality": quality, "semantic": semantic, "head": head}
+    return write_model(directory, description, head, graphs, modules, keep), parity
+
+
+def backbone_graphs(
+    description: Description,
+    quality: nn.Module | None,
+    semantic: nn.Module,
+    config: HeadConfig,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    constants: int = 0,
+) -> tuple[dict[str, bytes], dict[str, float]]:
+    """Graphs of the backbones and their differences from torch, by name.
+
+    `constants` of the head's features come from elsewhere and stand behind those of the pictures.
+    """
     if (quality is None) != (description.quality.features != "graph"):
         raise InvalidArgument(
             "export: quality must be a module exactly when the quality features are a graph, "
             f"got {type(quality).__name__} and {description.quality.features!r}"
         )
-    for name, net, channels, size, dim, clip in backbones:
-        if net is None:
-            continue
-        graphs[name], parity[name] = _backbone(name, net, channels=channels, size=size, dim=dim, clip=clip)
-    if head.config.interaction == "cagi":
-        graphs["align"], parity["align"] = _align(head)
-    graphs["temporal"], parity["temporal"] = _temporal(head)
+    channels = _channels(description)
+    graphs: dict[str, bytes] = {}
+    parity: dict[str, float] = {}
+    for name, net, depth, size, dim, clip in (
+        ("quality", quality, channels[0], sizes[0], config.quality_dim - constants, False),
+        ("semantic", semantic, channels[1], sizes[1], config.semantic_dim - constants,
+         description.semantic.temporal == "window"),
+    ):  # fmt: skip
+        if net is not None:
+            graphs[name], parity[name] = _backbone(name, net, channels=depth, size=size, dim=dim, clip=clip)
+    return graphs, parity
 
+
+def write_model(
+    directory: str | PathLike[str],
+    description: Description,
+    head: A2INetHead,
+    graphs: Mapping[str, bytes],
+    modules: Mapping[str, nn.Module | None],
+    keep: Sequence[str],
+    **extra: Any,
+) -> ModelSpec:
+    """Write graphs, weights of the modules in `keep`, and model.json; `extra` are fields of `ModelSpec`."""
     path = Path(directory)
+    contents = {f"{name}.onnx": data for name, data in graphs.items()} | _weights(modules, keep)
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    # What is written must be readable, so the reader judges it.
+    spec = parse(to_json(replace(_spec(description, head, files, path), **extra)), path)
     path.mkdir(parents=True, exist_ok=True)
-    contents = {f"{name}.onnx": data for name, data in graphs.items()}
-    contents |= _weights({"quality": quality, "semantic": semantic, "head": head}, keep)
-    files = {}
     for name, data in contents.items():
         (path / name).write_bytes(data)
-        files[name] = hashlib.sha256(data).hexdigest()
-    spec = _spec(description, head, files, path)
     text = json.dumps(to_json(spec), indent=1, ensure_ascii=False) + "\n"
     (path / "model.json").write_text(text, encoding="utf-8")
-    return spec, parity
+    return spec
 
 
 class _AlignGraph(nn.Module):
@@ -251,7 +278,7 @@ def _parity(
     return worst
 
 
-def _weights(modules: dict[str, nn.Module | None], keep: Sequence[str]) -> dict[str, bytes]:
+def _weights(modules: Mapping[str, nn.Module | None], keep: Sequence[str]) -> dict[str, bytes]:
     if not keep:
         return {}
     from safetensors.torch import save
@@ -280,7 +307,7 @@ def _channels(d: Description) -> tuple[int, int]:
 def _spec(d: Description, head: A2INetHead, files: dict[str, str], path: Path) -> ModelSpec:
     c = head.config
     config = c.to_dict()
-    spec = ModelSpec(
+    return ModelSpec(
         name=d.name,
         version=d.version,
         family="a2inet",
@@ -302,5 +329,3 @@ def _spec(d: Description, head: A2INetHead, files: dict[str, str], path: Path) -
         directory=path,
         metadata=d.metadata,
     )  # fmt: skip
-    # What is written must be readable, so the reader judges it.
-    return parse(to_json(spec), path)
