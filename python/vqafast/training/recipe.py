@@ -23,8 +23,8 @@ SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("f32", "bf16")
 _MOMENTUM = 0.9
 
-# They change when and how fast something is computed or written, not what comes out.
-_FREE = frozenset({"workers", "checkpoint_steps", "checkpoint_seconds", "tensorboard", "patience"})
+#: Fields that change when and how fast something is computed or written, not what comes out.
+FREE = frozenset({"workers", "checkpoint_steps", "checkpoint_seconds", "tensorboard", "patience"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class Recipe:
 
         More epochs may be asked for afterwards, unless the learning rate depends on their number.
         """
-        free = _FREE | ({"epochs"} if self.schedule == "constant" else set())
+        free = FREE | ({"epochs"} if self.schedule == "constant" else set())
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

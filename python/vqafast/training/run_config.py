@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import InvalidArgument, MissingFile
-from vqafast.training.recipe import Recipe
+from vqafast.training.recipe import FREE, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,14 +15,11 @@ if TYPE_CHECKING:
 _RECIPE = tuple(f.name for f in fields(Recipe))
 # They say where files are and how fast something goes, not what comes out of it. A split is the
 # same however many there are.
-_FREE = frozenset(
-    {"root", "splits", "features", "jobs", "threads", "device", "workers", "checkpoint_steps",
-     "checkpoint_seconds", "tensorboard", "patience", "export", "keep_weights"}
-)  # fmt: skip
+_FREE = FREE | {"root", "splits", "features", "jobs", "threads", "device", "export", "keep_weights"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
+class RunConfig(Recipe):
     """One training on one split of one data set.
 
     Attributes
@@ -89,21 +86,6 @@ class RunConfig:
     export: bool = True
     keep_weights: bool = True
 
-    epochs: int = 100
-    batch: int = 8
-    lr: float = 2e-5
-    weight_decay: float = 0.0
-    optimiser: str = "adam"
-    schedule: str = "constant"
-    precision: str = "f32"
-    clip: float | None = None
-    patience: int | None = 20
-    seed: int = 0
-    workers: int = 0
-    checkpoint_steps: int | None = None
-    checkpoint_seconds: float = 60.0
-    tensorboard: bool = False
-
     def __post_init__(self) -> None:
         if not 0 <= self.split < self.splits:
             raise InvalidArgument(f"run: split must be in 0..{self.splits - 1}, got {self.split}")
@@ -112,7 +94,8 @@ class RunConfig:
         for name in ("losses", "ratio"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        self.recipe()
+        # Not super(): dataclasses with slots make the class anew, which super() does not find.
+        Recipe.__post_init__(self)
 
     def recipe(self) -> Recipe:
         """The fields that the trainer takes."""
