@@ -3,6 +3,7 @@
 #   <op>_cpu.cc    kernels, compiled once per instruction set into namespace VQAFAST_ISA (see core/simd.h)
 #   <op>_backward_cpu.cc  optional; the gradient's kernels, compiled like <op>_cpu.cc
 #   <op>_cuda.cu   optional; compiled when CUDA is on, and <op>.cc then sees VQAFAST_OP_HAS_CUDA
+#   <op>_backward_cuda.cu  optional; the gradient's kernels, with <op>_cuda.cu
 #   csrc/bindings/bind_<op>.cc
 include(CheckCXXCompilerFlag)
 
@@ -42,6 +43,10 @@ function(vqafast_add_op op)
   endforeach()
   if(VQAFAST_WITH_CUDA AND EXISTS "${PROJECT_SOURCE_DIR}/${dir}/${op}_cuda.cu")
     target_sources(_core PRIVATE "${dir}/${op}_cuda.cu")
+    if(EXISTS "${PROJECT_SOURCE_DIR}/${dir}/${op}_backward_cuda.cu")
+      target_sources(_core PRIVATE "${dir}/${op}_backward_cuda.cu")
+      set_source_files_properties("${dir}/${op}_backward_cuda.cu" PROPERTIES COMPILE_OPTIONS -fmad=false)
+    endif()
     set_property(SOURCE "${dir}/${op}.cc" APPEND PROPERTY COMPILE_DEFINITIONS VQAFAST_OP_HAS_CUDA)
   endif()
 endfunction()

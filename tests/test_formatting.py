@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CXX = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".cc", ".cu"})
+CXX = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".cc", ".cu", ".cuh"})
 COMMANDS = {
     "clang-format": ["clang-format", "--dry-run", "--Werror", *map(str, CXX)],
     "ruff check": ["ruff", "check", "."],

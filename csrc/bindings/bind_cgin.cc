@@ -20,7 +20,7 @@ CginMode mode_named(const char* op, const std::string& name) {
 py::object forward(const py::object& x_in, const py::object& y_in, const py::object& gamma_x_in,
                    const py::object& theta_x_in, const py::object& gamma_y_in, const py::object& theta_y_in,
                    const py::object& lengths_in, const std::string& mode, double eps, int threads,
-                   const py::object& out_in) {
+                   std::uintptr_t stream, const py::object& out_in) {
   const TensorArg x(kOp, "x", x_in), y(kOp, "y", y_in);
   cgin_check_x(kOp, x.view());
   const auto gamma_x = optional_arg(kOp, "gamma_x", gamma_x_in), theta_x = optional_arg(kOp, "theta_x", theta_x_in);
@@ -29,7 +29,7 @@ py::object forward(const py::object& x_in, const py::object& y_in, const py::obj
   const std::int64_t* shape = x.view().shape;
   const CginOptions options{mode_named(kOp, mode), eps};
   const TensorArg out = output_arg(kOp, "out", out_in, x.view().dtype, {shape[0], shape[1], 2 * shape[2]});
-  const Context context{checked_threads(kOp, threads)};
+  const Context context = context_arg(kOp, threads, stream);
   {
     GilRelease unlocked;
     cgin(context, x.view(), y.view(), view_or_null(gamma_x), view_or_null(theta_x), view_or_null(gamma_y),
@@ -40,8 +40,8 @@ py::object forward(const py::object& x_in, const py::object& y_in, const py::obj
 
 py::tuple backward(const py::object& grad_in, const py::object& x_in, const py::object& y_in,
                    const py::object& gamma_x_in, const py::object& gamma_y_in, const py::object& lengths_in,
-                   const std::string& mode, double eps, int threads, const py::object& d_x_in, const py::object& d_y_in,
-                   const py::object& d_gamma_x_in, const py::object& d_gamma_y_in) {
+                   const std::string& mode, double eps, int threads, std::uintptr_t stream, const py::object& d_x_in,
+                   const py::object& d_y_in, const py::object& d_gamma_x_in, const py::object& d_gamma_y_in) {
   const TensorArg grad(kBackward, "grad", grad_in), x(kBackward, "x", x_in), y(kBackward, "y", y_in);
   cgin_check_x(kBackward, x.view());
   const auto gamma_x = optional_arg(kBackward, "gamma_x", gamma_x_in);
@@ -58,7 +58,7 @@ py::tuple backward(const py::object& grad_in, const py::object& x_in, const py::
     d_gamma_x = output("out[2]", d_gamma_x_in);
     d_gamma_y = output("out[3]", d_gamma_y_in);
   }
-  const Context context{checked_threads(kBackward, threads)};
+  const Context context = context_arg(kBackward, threads, stream);
   {
     GilRelease unlocked;
     cgin_backward(context, grad.view(), x.view(), y.view(), view_or_null(gamma_x), view_or_null(gamma_y),
@@ -74,10 +74,10 @@ py::tuple backward(const py::object& grad_in, const py::object& x_in, const py::
 void bind_cgin(py::module_& module) {
   module.def(kOp, &forward, py::arg("x"), py::arg("y"), py::arg("gamma_x"), py::arg("theta_x"), py::arg("gamma_y"),
              py::arg("theta_y"), py::arg("lengths"), py::arg("mode"), py::arg("eps"), py::arg("threads"),
-             py::arg("out"));
+             py::arg("stream"), py::arg("out"));
   module.def(kBackward, &backward, py::arg("grad"), py::arg("x"), py::arg("y"), py::arg("gamma_x"), py::arg("gamma_y"),
-             py::arg("lengths"), py::arg("mode"), py::arg("eps"), py::arg("threads"), py::arg("d_x"), py::arg("d_y"),
-             py::arg("d_gamma_x"), py::arg("d_gamma_y"));
+             py::arg("lengths"), py::arg("mode"), py::arg("eps"), py::arg("threads"), py::arg("stream"), py::arg("d_x"),
+             py::arg("d_y"), py::arg("d_gamma_x"), py::arg("d_gamma_y"));
 }
 
 }  // namespace vqafast::bindings

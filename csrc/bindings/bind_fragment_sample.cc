@@ -10,7 +10,7 @@ void bind_fragment_sample(py::module_& module) {
       op,
       [](const py::tuple& planes, const py::tuple& format, const py::object& positions_in, int patch,
          const std::vector<float>& mean, const std::vector<float>& std, std::int64_t channels, bool half, bool nhwc,
-         int threads, const py::object& out_in) {
+         int threads, std::uintptr_t stream, const py::object& out_in) {
         const YuvFrameArg frame = yuv_frame_arg(op, planes, format);
         const TensorArg positions(op, "positions", positions_in);
         check_ndim(op, "positions", positions.view(), 3, "(GH, GW, 2)");
@@ -20,7 +20,7 @@ void bind_fragment_sample(py::module_& module) {
         const DType dtype = half ? DType::kFloat16 : DType::kFloat32;
         const TensorArg out = nhwc ? strided_output_arg(op, out_in, dtype, {height, width, channels})
                                    : strided_output_arg(op, out_in, dtype, {channels, height, width});
-        const Context context{checked_threads(op, threads)};
+        const Context context = context_arg(op, threads, stream);
         {
           GilRelease unlocked;
           const Workspace workspace(fragment_sample_workspace(context, frame.frame, positions.view(), patch, nhwc,
@@ -31,7 +31,8 @@ void bind_fragment_sample(py::module_& module) {
         return out.object();
       },
       py::arg("planes"), py::arg("pixel_format"), py::arg("positions"), py::arg("patch"), py::arg("mean"),
-      py::arg("std"), py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"), py::arg("out"));
+      py::arg("std"), py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"), py::arg("stream"),
+      py::arg("out"));
 }
 
 }  // namespace vqafast::bindings

@@ -10,7 +10,7 @@ void bind_frame_ingest(py::module_& module) {
       op,
       [](const py::tuple& planes, const py::tuple& format, const py::object& crops_in, std::int64_t height,
          std::int64_t width, const std::vector<float>& mean, const std::vector<float>& std, std::int64_t channels,
-         bool half, bool nhwc, int threads, const py::object& out_in) {
+         bool half, bool nhwc, int threads, std::uintptr_t stream, const py::object& out_in) {
         const YuvFrameArg frame = yuv_frame_arg(op, planes, format);
         const TensorArg crops(op, "crops", crops_in);
         check_ndim(op, "crops", crops.view(), 2, "(K, 4)");
@@ -21,7 +21,7 @@ void bind_frame_ingest(py::module_& module) {
         const DType dtype = half ? DType::kFloat16 : DType::kFloat32;
         const TensorArg out = nhwc ? strided_output_arg(op, out_in, dtype, {count, height, width, channels})
                                    : strided_output_arg(op, out_in, dtype, {count, channels, height, width});
-        const Context context{checked_threads(op, threads)};
+        const Context context = context_arg(op, threads, stream);
         {
           GilRelease unlocked;
           const Workspace workspace(
@@ -32,7 +32,7 @@ void bind_frame_ingest(py::module_& module) {
       },
       py::arg("planes"), py::arg("pixel_format"), py::arg("crops"), py::arg("height"), py::arg("width"),
       py::arg("mean"), py::arg("std"), py::arg("channels"), py::arg("half"), py::arg("nhwc"), py::arg("threads"),
-      py::arg("out"));
+      py::arg("stream"), py::arg("out"));
 }
 
 }  // namespace vqafast::bindings

@@ -58,7 +58,10 @@ std::string last_line(const py::error_already_set& error) {
 
 py::object exported(const char* op, const char* name, const py::object& owner) {
   try {
-    return owner.attr("__dlpack__")();
+    // -1: the kernel runs on the stream that the caller names, so the array must not order itself after another.
+    const bool cuda = py::hasattr(owner, "__dlpack_device__") &&
+                      owner.attr("__dlpack_device__")().cast<py::tuple>()[0].cast<int>() == kDLCUDA;
+    return cuda ? owner.attr("__dlpack__")(py::arg("stream") = -1) : owner.attr("__dlpack__")();
   } catch (const py::error_already_set& error) {
     fail(op, concat(name, " must be exportable through __dlpack__ (detach tensors that require grad)"),
          last_line(error));
@@ -156,9 +159,9 @@ TensorArg output_arg(const char* op, const char* name, const py::object& out, DT
   return arg;
 }
 
-int checked_threads(const char* op, int threads) {
+Context context_arg(const char* op, int threads, std::uintptr_t stream) {
   VQAFAST_CHECK(op, threads >= 0, "threads must be 0 (all processors) or more", threads);
-  return threads;
+  return {threads, reinterpret_cast<void*>(stream)};
 }
 
 }  // namespace vqafast::bindings

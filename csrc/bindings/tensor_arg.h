@@ -5,10 +5,12 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <initializer_list>
 #include <optional>
 
 #include "core/check.h"
+#include "core/context.h"
 #include "core/tensor_view.h"
 
 namespace vqafast::bindings {
@@ -42,7 +44,7 @@ inline const TensorView* view_or_null(const std::optional<TensorArg>& arg) { ret
 TensorArg output_arg(const char* op, const char* name, const py::object& out, DType dtype,
                      std::initializer_list<std::int64_t> shape);
 
-// A negative number of threads is an error.
-int checked_threads(const char* op, int threads);
+// Where an op runs. A negative number of threads is an error. `stream` is a cudaStream_t as Python hands it on.
+Context context_arg(const char* op, int threads, std::uintptr_t stream);
 
 }  // namespace vqafast::bindings

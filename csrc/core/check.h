@@ -65,12 +65,14 @@ inline void check_same_shape(const char* op, const char* name, const TensorView&
                 concat("shape ", shape_text(t)));
 }
 
-// `lengths` (B,), int32 or int64 and contiguous, each in 1..T.
+// `lengths` (B,) int64, each in 1..T. Values on a CUDA device are not read here, which would wait for it: kernels clamp
+// them.
 inline void check_lengths(const char* op, const TensorView& lengths, std::int64_t batch, std::int64_t time) {
   VQAFAST_CHECK(op, lengths.dtype == DType::kInt64, "lengths must be int64", name_of(lengths.dtype));
   VQAFAST_CHECK(op, lengths.ndim == 1 && lengths.shape[0] == batch,
                 concat("lengths must have shape (", batch, ",), one length per sample"),
                 concat("shape ", shape_text(lengths)));
+  if (lengths.device == DeviceType::kCuda) return;
   for (std::int64_t b = 0; b < batch; ++b) {
     const char* at = lengths.as<const char>() + b * lengths.stride[0];
     const std::int64_t length = *reinterpret_cast<const std::int64_t*>(at);

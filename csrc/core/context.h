@@ -5,7 +5,8 @@ namespace vqafast {
 
 struct Context {
   int threads = 0;         // 0: as many as the process may use
-  void* stream = nullptr;  // cudaStream_t of CUDA tensors, unused on the CPU
+  void* stream = nullptr;  // cudaStream_t that CUDA kernels are queued on, unused on the CPU
+  int device = 0;          // index of the CUDA device; set by the op from its tensors
 };
 
 }  // namespace vqafast

@@ -19,6 +19,7 @@ def cgin(
     mode: str,
     eps: float,
     threads: int,
+    stream: int,
     out: Any,
 ) -> npt.NDArray[Any]: ...
 def cgin_backward(
@@ -31,6 +32,7 @@ def cgin_backward(
     mode: str,
     eps: float,
     threads: int,
+    stream: int,
     d_x: Any,
     d_y: Any,
     d_gamma_x: Any,
@@ -47,6 +49,7 @@ def fragment_sample(
     half: bool,
     nhwc: bool,
     threads: int,
+    stream: int,
     out: Any,
 ) -> npt.NDArray[Any]: ...
 def frame_ingest(
@@ -61,16 +64,31 @@ def frame_ingest(
     half: bool,
     nhwc: bool,
     threads: int,
+    stream: int,
     out: Any,
 ) -> npt.NDArray[Any]: ...
 def hysteresis_pool(
-    q: Any, lengths: Any, alpha: float, beta: int, threads: int, pooled: Any, series: Any
+    q: Any, lengths: Any, alpha: float, beta: int, threads: int, stream: int, pooled: Any, series: Any
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]: ...
 def hysteresis_pool_backward(
-    d_pooled: Any, d_series: Any, q: Any, lengths: Any, alpha: float, beta: int, threads: int, out: Any
+    d_pooled: Any,
+    d_series: Any,
+    q: Any,
+    lengths: Any,
+    alpha: float,
+    beta: int,
+    threads: int,
+    stream: int,
+    out: Any,
 ) -> npt.NDArray[Any]: ...
-def moment_pool(x: Any, layout: str, threads: int, out: Any) -> npt.NDArray[Any]: ...
+def moment_pool(
+    x: Any, layout: str, threads: int, stream: int, out: Any, workspace: Any
+) -> npt.NDArray[Any]: ...
+def moment_pool_workspace(x: Any, layout: str) -> int: ...
 def moment_pool_backward(
-    grad: Any, x: Any, moments: Any, layout: str, threads: int, out: Any
+    grad: Any, x: Any, moments: Any, layout: str, threads: int, stream: int, out: Any
 ) -> npt.NDArray[Any]: ...
-def scene_statistics(frames: Any, threads: int, out: Any) -> npt.NDArray[np.float32]: ...
+def scene_statistics(
+    frames: Any, of: str, threads: int, stream: int, workspace: Any, out: Any
+) -> npt.NDArray[np.float32]: ...
+def scene_statistics_workspace(frames: Any) -> int: ...

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.ops.samples_statistics import FLAT, GROUPS, SAMPLES, frames_of, texture, tolerance_of, truth_of
+from tests.ops.samples_statistics import (
+    FLAT,
+    GROUPS,
+    MAPS,
+    SAMPLES,
+    frames_of,
+    texture,
+    tolerance_of,
+    truth_of,
+)
 
 from vqafast import errors
 from vqafast.ops import scene_statistics
@@ -15,19 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def check(name: str, result: np.ndarray) -> None:
-    truth = truth_of(name)
+def check(name: str, result: np.ndarray, of: str = "luma") -> None:
+    truth = truth_of(name, of)
     assert result.dtype == np.float32
     assert result.shape == truth.shape == (len(frames_of(name)), 176)
-    excess = np.abs(result - truth) / tolerance_of(name)
+    excess = np.abs(result - truth) / tolerance_of(name, of)
     assert np.all(excess <= 1), (
         f"statistic {excess.max(axis=0).argmax()} is {excess.max():.3g} tolerances off"
     )
 
 
+@pytest.mark.parametrize("of", MAPS)
 @pytest.mark.parametrize("name", SAMPLES)
-def test_parity_on_every_instruction_set(name: str, cpu_target: str) -> None:
-    check(name, scene_statistics(frames_of(name)))
+def test_parity_on_every_instruction_set(name: str, of: str, cpu_target: str) -> None:
+    check(name, scene_statistics(frames_of(name), of=of), of)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -70,12 +80,13 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+@pytest.mark.parametrize("of", MAPS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["odd", "every_tail", "one_band", "empty_batch"])
-def test_any_strides(name: str, layout: str, cpu_target: str) -> None:
+def test_any_strides(name: str, layout: str, of: str, cpu_target: str) -> None:
     frames = LAYOUTS[layout](frames_of(name))
     np.testing.assert_array_equal(frames, frames_of(name))
-    np.testing.assert_array_equal(scene_statistics(frames), scene_statistics(frames_of(name)))
+    np.testing.assert_array_equal(scene_statistics(frames, of=of), scene_statistics(frames_of(name), of=of))
 
 
 @pytest.mark.parametrize("name", ["odd", "patches", "empty_batch"])

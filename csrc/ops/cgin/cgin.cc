@@ -9,6 +9,8 @@ namespace vqafast {
 
 VQAFAST_DECLARE_KERNEL(void cgin_cpu(const Context&, const CginArgs&))
 VQAFAST_DECLARE_KERNEL(void cgin_backward_cpu(const Context&, const CginBackwardArgs&))
+VQAFAST_DECLARE_CUDA(void cgin_cuda(const Context&, const CginArgs&))
+VQAFAST_DECLARE_CUDA(void cgin_backward_cuda(const Context&, const CginBackwardArgs&))
 
 namespace {
 
@@ -71,20 +73,20 @@ void cgin(const Context& context, const TensorView& x, const TensorView& y, cons
   for (const NamedTensor& item : modulation) check_modulation(kOp, item, x, options.mode);
   CginArgs args{};
   args.problem = checked_problem(kOp, x, lengths, options);
-  common_device(kOp,
-                {{"x", &x},
-                 {"y", &y},
-                 modulation[0],
-                 modulation[1],
-                 modulation[2],
-                 modulation[3],
-                 {"lengths", lengths},
-                 {"out", &out}},
-                kOpHasCuda);
+  const Device device = common_device(kOp,
+                                      {{"x", &x},
+                                       {"y", &y},
+                                       modulation[0],
+                                       modulation[1],
+                                       modulation[2],
+                                       modulation[3],
+                                       {"lengths", lengths},
+                                       {"out", &out}},
+                                      kOpHasCuda);
   args.branch[0] = {strided(&x), strided(gamma_x), strided(theta_x)};
   args.branch[1] = {strided(&y), strided(gamma_y), strided(theta_y)};
   args.out = out.data;
-  VQAFAST_SELECT_KERNEL(cgin_cpu)(context, args);
+  VQAFAST_RUN(cgin, device, context, args);
 }
 
 void cgin_backward(const Context& context, const TensorView& grad, const TensorView& x, const TensorView& y,
@@ -103,24 +105,24 @@ void cgin_backward(const Context& context, const TensorView& grad, const TensorV
   check_dtype(kBackward, "grad", grad, x.dtype);
   CginBackwardArgs args{};
   args.problem = checked_problem(kBackward, x, lengths, options);
-  common_device(kBackward,
-                {{"grad", &grad},
-                 {"x", &x},
-                 {"y", &y},
-                 modulation[0],
-                 modulation[1],
-                 {"lengths", lengths},
-                 {"d_x", out.d_x},
-                 {"d_y", out.d_y},
-                 {"d_gamma_x", out.d_gamma_x},
-                 {"d_gamma_y", out.d_gamma_y}},
-                kOpHasCuda);
+  const Device device = common_device(kBackward,
+                                      {{"grad", &grad},
+                                       {"x", &x},
+                                       {"y", &y},
+                                       modulation[0],
+                                       modulation[1],
+                                       {"lengths", lengths},
+                                       {"d_x", out.d_x},
+                                       {"d_y", out.d_y},
+                                       {"d_gamma_x", out.d_gamma_x},
+                                       {"d_gamma_y", out.d_gamma_y}},
+                                      kOpHasCuda);
   CginTensor halves[2] = {strided(&grad), strided(&grad)};
   halves[1].data += x.shape[2] * halves[1].stride_d;
   const auto data = [](const TensorView* t) { return t ? t->data : nullptr; };
   args.branch[0] = {strided(&x), strided(gamma_x), halves[0], data(out.d_x), data(out.d_gamma_x)};
   args.branch[1] = {strided(&y), strided(gamma_y), halves[1], data(out.d_y), data(out.d_gamma_y)};
-  VQAFAST_SELECT_KERNEL(cgin_backward_cpu)(context, args);
+  VQAFAST_RUN(cgin_backward, device, context, args);
 }
 
 }  // namespace vqafast

@@ -20,7 +20,8 @@ ingest::Job make_job(const YuvFrame& frame, const TensorView& positions, int pat
     return ingest::Crop{position_at(positions, row, column, 0), position_at(positions, row, column, 1), patch, patch,
                         out.as<std::uint8_t>() + row * patch * out_row + column * patch * out_column};
   };
-  return {frame,
+  return {"fragment_sample",
+          frame,
           positions.shape[0] * positions.shape[1],
           crop,
           patch,
@@ -37,7 +38,8 @@ void check_arguments(const YuvFrame& frame, const TensorView& positions, int pat
                      const Normalisation& normalisation, const TensorView& out) {
   const char* op = "fragment_sample";
   check_yuv_frame(op, frame);
-  common_device(op, {{"y", &frame.y}, {"positions", &positions}, {"out", &out}}, kOpHasCuda);
+  check_frame_device(op, frame, out, kOpHasCuda);
+  check_on_cpu(op, "positions", positions);
   check_ndim(op, "positions", positions, 3, "(GH, GW, 2)");
   check_dtype(op, "positions", positions, DType::kInt32);
   VQAFAST_CHECK(op, positions.shape[0] >= 1 && positions.shape[1] >= 1 && positions.shape[2] == 2,

@@ -2,7 +2,8 @@
 // each cell of a grid, tiled into one picture; nothing else of the frame is read.
 //
 //   Y, U, V     as frame_ingest.h
-//   positions   (GH, GW, 2) int32: x, y of the patch of grid row i, column j; display orientation, luma samples
+//   positions   (GH, GW, 2) int32: x, y of the patch of grid row i, column j; display orientation, luma samples;
+//               on the CPU
 //   out         (C, GH * p, GW * p) or (GH * p, GW * p, C) float32 or float16
 //               tile (i, j) is the p x p picture at positions[i, j], as frame_ingest gives it at scale 1
 //

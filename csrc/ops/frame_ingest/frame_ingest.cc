@@ -33,7 +33,8 @@ ingest::Job make_job(const YuvFrame& frame, const TensorView& crops, bool nhwc, 
     const auto at = [row, &crops](int i) { return *reinterpret_cast<const std::int32_t*>(row + i * crops.stride[1]); };
     return ingest::Crop{at(0), at(1), at(2), at(3), out.as<std::uint8_t>() + k * out.stride[0]};
   };
-  return {frame,
+  return {"frame_ingest",
+          frame,
           crops.shape[0],
           crop,
           static_cast<int>(out.shape[rows]),
@@ -50,7 +51,8 @@ void check_arguments(const YuvFrame& frame, const TensorView& crops, bool nhwc, 
                      const TensorView& out) {
   const char* op = "frame_ingest";
   check_yuv_frame(op, frame);
-  common_device(op, {{"y", &frame.y}, {"crops", &crops}, {"out", &out}}, kOpHasCuda);
+  check_frame_device(op, frame, out, kOpHasCuda);
+  check_on_cpu(op, "crops", crops);
   check_ndim(op, "crops", crops, 2, "(K, 4)");
   check_dtype(op, "crops", crops, DType::kInt32);
   VQAFAST_CHECK(op, crops.shape[0] >= 1 && crops.shape[1] == 4, "crops must have shape (K, 4) with K at least 1",
@@ -106,6 +108,18 @@ void check_yuv_frame(const char* op, const YuvFrame& frame) {
   check_plane(op, frame.semi_planar ? "plane UV" : "plane U", frame.u, frame.y, chroma_rows, chroma_columns,
               frame.semi_planar);
   if (!frame.semi_planar) check_plane(op, "plane V", frame.v, frame.y, chroma_rows, chroma_columns, false);
+}
+
+void check_frame_device(const char* op, const YuvFrame& frame, const TensorView& out, bool has_cuda) {
+  const bool u = frame.has_chroma, v = u && !frame.semi_planar;
+  common_device(
+      op, {{"y", &frame.y}, {v ? "u" : "uv", u ? &frame.u : nullptr}, {"v", v ? &frame.v : nullptr}, {"out", &out}},
+      has_cuda);
+}
+
+void check_on_cpu(const char* op, const char* name, const TensorView& t) {
+  VQAFAST_CHECK(op, t.device == DeviceType::kCpu, concat(name, " must be on the CPU, whatever the frame's device"),
+                concat("cuda:", t.device_index));
 }
 
 void check_normalisation(const char* op, const Normalisation& normalisation, int channels) {

@@ -1,7 +1,7 @@
 // frame_ingest: native YUV planes -> normalised RGB or luma, cropped, resized and rotated in one pass.
 //
 //   Y, U, V   (rows, samples) uint8 or uint16, any row stride     frame.y, frame.u, frame.v
-//   crops     (K, 4) int32: x, y, width, height                   display orientation, luma samples of the coded grid
+//   crops     (K, 4) int32: x, y, width, height; on the CPU       display orientation, luma samples of the coded grid
 //   out       (K, C, h, w) or (K, h, w, C) float32 or float16     C = 3: R, G, B; C = 1: luma Y' of full range
 //
 // 1. Resample. Each plane is resampled at its own resolution, straight to h x w, by a separable triangle filter. With
@@ -15,7 +15,8 @@
 //    without chroma give R = G = B = Y'.
 // 3. Clip to 0..1, subtract mean, divide by std.
 //
-// Rows of output are computed independently: results do not depend on the number of threads.
+// Every output is computed independently: results do not depend on the number of threads. Planes and `out` may be on a
+// CUDA device: then the work is queued on the context's stream, and no workspace is needed.
 #pragma once
 
 #include <cstddef>
@@ -50,6 +51,10 @@ struct Normalisation {
 
 // InvalidArgument in the words of the arguments, when anything above does not hold.
 void check_yuv_frame(const char* op, const YuvFrame& frame);
+// All planes and `out` on one device, for which the build has a kernel.
+void check_frame_device(const char* op, const YuvFrame& frame, const TensorView& out, bool has_cuda);
+// Crops and positions are parameters: the host checks them and hands them to the kernel by value.
+void check_on_cpu(const char* op, const char* name, const TensorView& t);
 void check_normalisation(const char* op, const Normalisation& normalisation, int channels);
 
 // Bytes of workspace that frame_ingest needs with these very arguments. Checks all of them.

@@ -1,5 +1,5 @@
 // What the rows of one crop need: filter taps, pointers, colour constants. Built once per crop by frame_ingest_run.cc,
-// read by the kernels of every instruction set.
+// read by the kernels of every instruction set. CUDA kernels need the Target alone: they make their taps themselves.
 #pragma once
 
 #include <cstddef>
@@ -46,20 +46,24 @@ struct PlanePlan {
   Taps x, y;
 };
 
-struct CropPlan {
-  PlanePlan luma, chroma_u, chroma_v;  // chroma_v shares chroma_u's taps; semi-planar: chroma_u.data holds pairs
-  bool wide_samples;                   // uint16
+// What a crop becomes, in coded orientation: what every backend needs to turn samples into values and to place them.
+struct Target {
+  bool wide_samples;  // uint16
   bool semi_planar;
-  bool chroma;         // chroma is read
-  bool scale1_420;     // scale 1 of planar 4:2:0 to RGB
-  int chroma_columns;  // of the plane
+  bool chroma;  // chroma is read
   int channels;
-  int height, width;  // of the output in coded orientation
+  int height, width;
   bool half;
-  std::uint8_t* out;                                // element of coded-orientation row 0, column 0, channel 0
+  std::uint8_t* out;                                // element of row 0, column 0, channel 0
   std::ptrdiff_t out_row, out_column, out_channel;  // bytes
   float color[3][4];                                // channel = clamp(c0 Y + c1 U + c2 V + c3, low, high)
   float low[3], high[3];
+};
+
+struct CropPlan : Target {
+  PlanePlan luma, chroma_u, chroma_v;  // chroma_v shares chroma_u's taps; semi-planar: chroma_u.data holds pairs
+  bool scale1_420;                     // scale 1 of planar 4:2:0 to RGB
+  int chroma_columns;                  // of the plane
 };
 
 // One thread's row buffers, in floats. All start on 64 bytes.

@@ -17,6 +17,7 @@ struct Crop {
 };
 
 struct Job {
+  const char* op;  // for messages
   const YuvFrame& frame;
   std::int64_t crops;
   std::function<Crop(std::int64_t)> crop;
@@ -27,6 +28,7 @@ struct Job {
   const Normalisation& normalisation;
 };
 
+// On the device of the frame's planes. The CUDA path needs no workspace.
 std::size_t workspace_bytes(const Context& context, const Job& job);
 void run(const Context& context, const Job& job, void* workspace);
 

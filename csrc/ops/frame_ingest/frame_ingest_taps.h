@@ -1,4 +1,4 @@
-// Filter taps of one axis: the definition in frame_ingest.h, in the layout the kernels read.
+// Filter taps of one axis: the definition in frame_ingest.h for every backend, and the tables that CPU kernels read.
 #pragma once
 
 #include <algorithm>
@@ -17,14 +17,26 @@ struct Axis {
   bool sited;  // true: chroma sited on the first of its luma samples; false: centred among them
   int limit;
 
-  double scale() const { return std::ldexp(static_cast<double>(extent) / count, -shift); }
-  double filter() const { return std::max(1.0, scale()); }
-  double center(int i) const {
-    const double luma = begin + (i + 0.5) * (static_cast<double>(extent) / count);
-    return sited ? std::ldexp(luma - 0.5, -shift) + 0.5 : std::ldexp(luma, -shift);
+  VQAFAST_HD double unit() const { return shift == 0 ? 1.0 : shift == 1 ? 0.5 : 0.25; }  // samples per luma sample
+  VQAFAST_HD double step() const { return static_cast<double>(extent) / count; }
+  VQAFAST_HD double scale() const { return step() * unit(); }
+  VQAFAST_HD double filter() const { return scale() > 1.0 ? scale() : 1.0; }
+  VQAFAST_HD double center(int i) const {
+    const double luma = begin + (i + 0.5) * step();
+    return sited ? (luma - 0.5) * unit() + 0.5 : luma * unit();
   }
   int max_taps() const { return std::min(limit, static_cast<int>(std::ceil(2 * filter()))); }
 };
+
+struct Axes {
+  Axis x, y;
+};
+
+// Of a plane of `rows` x `columns` samples; `width` x `height` outputs cover a box of luma samples. All coded.
+VQAFAST_HD inline Axes axes_of(int left, int top, int box_width, int box_height, int width, int height, int shift_x,
+                               int shift_y, int rows, int columns) {
+  return {{left, box_width, width, shift_x, true, columns}, {top, box_height, height, shift_y, false, rows}};
+}
 
 // Takes arrays one after another from one block; with no block it only counts.
 class Carver {
@@ -48,15 +60,41 @@ struct Window {
   int first, taps;
 };
 
+VQAFAST_HD inline int bounded(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
+
 // Samples with a weight. The slack keeps rounding from adding a tap of weight 1e-13 at either end.
-inline Window window_of(const Axis& axis, double center) {
+VQAFAST_HD inline Window window_of(const Axis& axis, double center) {
   constexpr double kSlack = 1e-9;
   const double filter = axis.filter();
   int first = static_cast<int>(std::floor(center - filter - 0.5 + kSlack)) + 1;
   int end = static_cast<int>(std::ceil(center + filter - 0.5 - kSlack));
-  first = std::clamp(first, 0, axis.limit - 1);
-  end = std::clamp(end, first + 1, axis.limit);
+  first = bounded(first, 0, axis.limit - 1);
+  end = bounded(end, first + 1, axis.limit);
   return {first, end - first};
+}
+
+// Weight, before division by their sum, of a sample `distance` from the centre; `inverse` is 1 / filter.
+template <typename Real>
+VQAFAST_HD inline Real triangle(Real distance, Real inverse) {
+  const Real weight = 1 - (distance < 0 ? -distance : distance) * inverse;
+  return weight > 0 ? weight : 0;
+}
+
+// The window of output i at scale 1, where it has one sample or two neighbours: window_of and its weights in whole
+// numbers, exact. One sample stands twice, with weights 1 and 0.
+struct Pair {
+  int near, far;
+  float near_weight, far_weight;
+};
+
+VQAFAST_HD inline Pair pair_of(const Axis& axis, int i) {
+  // Of centre - 1/2 in units of 2^-(shift + 1).
+  const int twice = 2 * (axis.begin + i) + (axis.sited ? 0 : 1 - (1 << axis.shift));
+  const int near = twice >> (axis.shift + 1), rest = twice - near * (2 << axis.shift);
+  if (near < 0) return {0, 0, 1, 0};
+  if (rest == 0 || near + 1 >= axis.limit) return {near, near, 1, 0};
+  const float far_weight = static_cast<float>(rest) * (axis.shift == 0 ? 0.5f : axis.shift == 1 ? 0.25f : 0.125f);
+  return {near, near + 1, 1 - far_weight, far_weight};
 }
 
 inline bool permutes(const Axis& axis, Lanes lanes) {
@@ -114,7 +152,7 @@ inline Taps make_taps(const Axis& axis, bool horizontal, Lanes lanes, Carver& ca
       const Window window = window_of(axis, center);
       if (window.first == 0) previous_cut = i;
       double weights_sum = 0;
-      const auto weight = [&](int k) { return std::max(0.0, 1 - std::abs(window.first + k + 0.5 - center) * inverse); };
+      const auto weight = [&](int k) { return triangle(window.first + k + 0.5 - center, inverse); };
       for (int k = 0; k < window.taps; ++k) weights_sum += weight(k);
       for (int k = 0; k < window.taps; ++k) {
         w[k * per_tap] = window.taps == 1 ? 1.0f : static_cast<float>(weight(k) / weights_sum);

@@ -7,6 +7,8 @@ namespace vqafast {
 
 VQAFAST_DECLARE_KERNEL(void hysteresis_pool_cpu(const Context&, const HysteresisPoolArgs&))
 VQAFAST_DECLARE_KERNEL(void hysteresis_pool_backward_cpu(const Context&, const HysteresisPoolBackwardArgs&))
+VQAFAST_DECLARE_CUDA(void hysteresis_pool_cuda(const Context&, const HysteresisPoolArgs&))
+VQAFAST_DECLARE_CUDA(void hysteresis_pool_backward_cuda(const Context&, const HysteresisPoolBackwardArgs&))
 
 namespace {
 
@@ -45,10 +47,11 @@ void hysteresis_pool_check_q(const char* op, const TensorView& q) {
 void hysteresis_pool(const Context& context, const TensorView& q, const TensorView* lengths,
                      const HysteresisPoolOptions& options, const TensorView& pooled, const TensorView& series) {
   HysteresisPoolArgs args = checked_problem(kOp, q, lengths, options);
-  common_device(kOp, {{"q", &q}, {"lengths", lengths}, {"pooled", &pooled}, {"series", &series}}, kOpHasCuda);
+  const Device device =
+      common_device(kOp, {{"q", &q}, {"lengths", lengths}, {"pooled", &pooled}, {"series", &series}}, kOpHasCuda);
   args.pooled = pooled.data;
   args.series = series.data;
-  VQAFAST_SELECT_KERNEL(hysteresis_pool_cpu)(context, args);
+  VQAFAST_RUN(hysteresis_pool, device, context, args);
 }
 
 void hysteresis_pool_backward(const Context& context, const TensorView* d_pooled, const TensorView* d_series,
@@ -70,11 +73,11 @@ void hysteresis_pool_backward(const Context& context, const TensorView* d_pooled
     args.d_series_stride_b = d_series->stride[0];
     args.d_series_stride_t = d_series->stride[1];
   }
-  common_device(kBackward,
-                {{"q", &q}, {"d_pooled", d_pooled}, {"d_series", d_series}, {"lengths", lengths}, {"d_q", &d_q}},
-                kOpHasCuda);
+  const Device device = common_device(
+      kBackward, {{"q", &q}, {"d_pooled", d_pooled}, {"d_series", d_series}, {"lengths", lengths}, {"d_q", &d_q}},
+      kOpHasCuda);
   args.d_q = d_q.data;
-  VQAFAST_SELECT_KERNEL(hysteresis_pool_backward_cpu)(context, args);
+  VQAFAST_RUN(hysteresis_pool_backward, device, context, args);
 }
 
 }  // namespace vqafast

@@ -35,9 +35,11 @@ namespace VQAFAST_ISA {
 VQAFAST_KERNEL_INLINE float exponential(float x) { return expf(x); }
 VQAFAST_KERNEL_INLINE double exponential(double x) { return exp(x); }
 
+// Clamped, because lengths on a CUDA device are not checked before.
 VQAFAST_KERNEL_INLINE std::int64_t hysteresis_length(const HysteresisPoolArgs& args, std::int64_t b) {
   if (!args.lengths) return args.time;
-  return *reinterpret_cast<const std::int64_t*>(args.lengths + b * args.lengths_stride);
+  const std::int64_t length = *reinterpret_cast<const std::int64_t*>(args.lengths + b * args.lengths_stride);
+  return length < 1 ? 1 : length > args.time ? args.time : length;
 }
 
 // Samples handed to a thread at a time: waking one costs as much as a few hundred steps.

@@ -7,6 +7,8 @@ namespace vqafast {
 
 VQAFAST_DECLARE_KERNEL(void moment_pool_cpu(const Context&, const MomentPoolArgs&))
 VQAFAST_DECLARE_KERNEL(void moment_pool_backward_cpu(const Context&, const MomentPoolBackwardArgs&))
+VQAFAST_DECLARE_CUDA(void moment_pool_cuda(const Context&, const MomentPoolArgs&))
+VQAFAST_DECLARE_CUDA(void moment_pool_backward_cuda(const Context&, const MomentPoolBackwardArgs&))
 
 namespace {
 
@@ -26,9 +28,24 @@ MomentPoolMaps maps_of(const TensorView& x, MapLayout layout) {
 MomentPoolArgs shape_args(const TensorView& x, MapLayout layout) {
   MomentPoolArgs args{};
   args.x = maps_of(x, layout);
+  if (x.device == DeviceType::kCuda) {
+    args.chunks = cuda_most_chunks(args.x);
+    return args;
+  }
   const std::int64_t wanted = (args.x.height * args.x.width + kPixelsPerChunk - 1) / kPixelsPerChunk;
   args.chunks = args.x.images * args.x.channels >= kEnoughPlanes ? 1 : wanted < kMaxChunks ? wanted : kMaxChunks;
   return args;
+}
+
+void check_workspace(const TensorView* workspace, std::int64_t wanted) {
+  if (!workspace && wanted == 0) return;
+  const auto must = [&] {
+    return concat("workspace must be a contiguous float64 tensor of at least ", wanted, " elements");
+  };
+  VQAFAST_CHECK(kOp, workspace, must(), "none");
+  VQAFAST_CHECK(kOp, workspace->dtype == DType::kFloat64, must(), name_of(workspace->dtype));
+  VQAFAST_CHECK(kOp, is_contiguous(*workspace), must(), "a strided tensor");
+  VQAFAST_CHECK(kOp, element_count(*workspace) >= wanted, must(), concat("shape ", shape_text(*workspace)));
 }
 
 void check_moments(const char* name, const TensorView& t, const TensorView& x, const MomentPoolMaps& maps) {
@@ -54,17 +71,20 @@ DType moment_pool_result(const TensorView& x) { return x.dtype == DType::kFloat6
 
 std::int64_t moment_pool_workspace(const TensorView& x, MapLayout layout) {
   const MomentPoolArgs args = shape_args(x, layout);
-  return args.x.images * args.x.channels * args.chunks * 2;
+  // A CUDA kernel with one chunk writes the result itself.
+  const bool unused = x.device == DeviceType::kCuda && args.chunks == 1;
+  return unused ? 0 : args.x.images * args.x.channels * args.chunks * 2;
 }
 
 void moment_pool(const Context& context, const TensorView& x, MapLayout layout, const TensorView& out,
-                 double* workspace) {
+                 const TensorView* workspace) {
   moment_pool_check_x(kOp, x);
-  common_device(kOp, {{"x", &x}, {"out", &out}}, kOpHasCuda);
+  const Device device = common_device(kOp, {{"x", &x}, {"out", &out}, {"workspace", workspace}}, kOpHasCuda);
+  check_workspace(workspace, moment_pool_workspace(x, layout));
   MomentPoolArgs args = shape_args(x, layout);
-  args.partial = workspace;
+  args.partial = workspace ? workspace->as<double>() : nullptr;
   args.out = out.data;
-  VQAFAST_SELECT_KERNEL(moment_pool_cpu)(context, args);
+  VQAFAST_RUN(moment_pool, device, context, args);
 }
 
 void moment_pool_backward(const Context& context, const TensorView& grad, const TensorView& x,
@@ -74,7 +94,8 @@ void moment_pool_backward(const Context& context, const TensorView& grad, const 
   args.x = maps_of(x, layout);
   check_moments("grad", grad, x, args.x);
   check_moments("moments", moments, x, args.x);
-  common_device(kBackward, {{"x", &x}, {"grad", &grad}, {"moments", &moments}, {"d_x", &d_x}}, kOpHasCuda);
+  const Device device =
+      common_device(kBackward, {{"x", &x}, {"grad", &grad}, {"moments", &moments}, {"d_x", &d_x}}, kOpHasCuda);
   args.grad = grad.as<const char>();
   args.grad_stride_n = grad.stride[0];
   args.grad_stride_c = grad.stride[1];
@@ -83,7 +104,7 @@ void moment_pool_backward(const Context& context, const TensorView& grad, const 
   args.moments_stride_c = moments.stride[1];
   args.d_x = d_x.as<char>();
   args.channels_last = layout == MapLayout::kNhwc;
-  VQAFAST_SELECT_KERNEL(moment_pool_backward_cpu)(context, args);
+  VQAFAST_RUN(moment_pool_backward, device, context, args);
 }
 
 }  // namespace vqafast

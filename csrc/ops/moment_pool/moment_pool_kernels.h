@@ -1,9 +1,9 @@
 // What a backend gets, and the maths they share.
 #pragma once
 
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "core/moments.h"
 
@@ -19,7 +19,7 @@ struct MomentPoolMaps {
 struct MomentPoolArgs {
   MomentPoolMaps x;
   std::int64_t chunks;  // parts a plane is cut into so that few channels still fill many threads
-  double* partial;      // (N, C, chunks, 2): mean and sum of squared deviations of each part
+  double* partial;      // (N, C, chunks, 2), on CUDA (N, chunks, C, 2): mean and sum of squared deviations of each part
   void* out;            // (N, 2C)
 };
 
@@ -32,8 +32,53 @@ struct MomentPoolBackwardArgs {
 };
 
 // The part of `pixels` that chunk k of n covers starts here.
-constexpr std::int64_t chunk_begin(std::int64_t pixels, std::int64_t chunks, std::int64_t k) {
+VQAFAST_HD constexpr std::int64_t chunk_begin(std::int64_t pixels, std::int64_t chunks, std::int64_t k) {
   return chunks == 1 ? pixels * k : pixels * k / chunks;  // small planes feel a division
+}
+
+// How CUDA cuts the planes. A function of the shape and the size of an element, not of strides or of the device: so a
+// caller can make the workspace for maps that are yet to come, and a graph replayed elsewhere gives the same bits.
+constexpr int kCudaThreads = 256;           // of a block
+constexpr std::int64_t kCudaBlocks = 1056;  // fill a large device: 8 on each of 132 multiprocessors
+constexpr std::int64_t kCudaMost = 256;     // values that a thread may add up in its own precision
+constexpr std::int64_t kCudaLeast = 16;     // and those that make a thread worth starting
+
+// `blocks`: those of one chunk. `rows`: pixels that a block takes at a time.
+constexpr std::int64_t cuda_chunks(std::int64_t blocks, std::int64_t pixels, std::int64_t rows) {
+  const std::int64_t least = (pixels + rows * kCudaMost - 1) / (rows * kCudaMost), most = pixels / (rows * kCudaLeast);
+  const std::int64_t wanted = blocks == 0 || 2 * blocks >= kCudaBlocks ? 1 : (kCudaBlocks + blocks - 1) / blocks;
+  const std::int64_t chunks = wanted < most ? wanted : most;
+  return chunks < least ? least : chunks;
+}
+
+// Channels far apart: a block for a chunk of one plane.
+constexpr std::int64_t cuda_plane_chunks(const MomentPoolMaps& x) {
+  return cuda_chunks(x.images * x.channels, x.height * x.width, kCudaThreads);
+}
+
+// Channels next to each other: a block for a chunk of `lanes` items of `width` channels each; its other threads take
+// other pixels.
+struct CudaColumns {
+  int lanes;  // a power of two, at most a warp's 32
+  std::int64_t groups, chunks;
+};
+
+constexpr CudaColumns cuda_columns(const MomentPoolMaps& x, int width) {
+  const std::int64_t items = (x.channels + width - 1) / width;
+  int lanes = 1;
+  while (lanes < 32 && lanes < items) lanes *= 2;
+  const std::int64_t groups = (items + lanes - 1) / lanes;
+  return {lanes, groups, cuda_chunks(x.images * groups, x.height * x.width, kCudaThreads / lanes)};
+}
+
+constexpr int cuda_width(DType dtype) { return 16 / item_size(dtype); }  // elements of the widest load
+
+// As many as any kernel that the strides may select.
+constexpr std::int64_t cuda_most_chunks(const MomentPoolMaps& x) {
+  const std::int64_t planes = cuda_plane_chunks(x), narrow = cuda_columns(x, 1).chunks;
+  const std::int64_t wide = cuda_columns(x, cuda_width(x.dtype)).chunks;
+  const std::int64_t columns = narrow > wide ? narrow : wide;
+  return planes > columns ? planes : columns;
 }
 
 namespace VQAFAST_ISA {
@@ -63,7 +108,7 @@ VQAFAST_KERNEL_INLINE MomentSlope<Real> moment_slope(const MomentPoolBackwardArg
   };
   const std::int64_t deviations = args.x.channels + c;
   const Real pixels = static_cast<Real>(args.x.height * args.x.width);
-  constexpr Real kSmallest = std::numeric_limits<Real>::min();
+  constexpr Real kSmallest = static_cast<Real>(sizeof(Real) == 8 ? DBL_MIN : FLT_MIN);
   const Real sigma = at(args.moments, args.moments_stride_n, args.moments_stride_c, deviations);
   return {at(args.moments, args.moments_stride_n, args.moments_stride_c, c), sigma < kSmallest ? 0 : 1 / sigma,
           at(args.grad, args.grad_stride_n, args.grad_stride_c, c) / pixels,

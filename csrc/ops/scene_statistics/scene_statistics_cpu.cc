@@ -45,18 +45,87 @@ void set_up(Band& band, const Args& a, std::int64_t top, std::int64_t bottom, fl
   band.grid.across = take(1, row_pitch(a.width));
 }
 
-// frames (2, W) of one row -> I and D. Differences are taken before scaling: equal pixels must give exactly 0.
+// Three rows of one picture.
 template <bool packed>
-void read_row(const char* now, const char* next, std::int64_t stride, std::int64_t width, float* __restrict x,
-              float* __restrict change) {
-  const std::int64_t step = packed ? static_cast<std::int64_t>(sizeof(float)) : stride;
-  for (std::int64_t i = 0; i < width; ++i) {
-    float a, b;
-    std::memcpy(&a, now + i * step, sizeof(a));
-    std::memcpy(&b, next + i * step, sizeof(b));
-    x[i] = a * 255.0f - 127.5f;
-    change[i] = (b - a) * 255.0f;
+struct PictureRows {
+  const char *here, *above, *below;
+  std::int64_t stride;
+
+  float value(const char* row, std::int64_t x) const {
+    float v;
+    std::memcpy(&v, row + x * (packed ? static_cast<std::int64_t>(sizeof(float)) : stride), sizeof(v));
+    return v;
   }
+  float at(std::int64_t x) const { return value(here, x); }
+  float over(std::int64_t x) const { return value(above, x); }
+  float under(std::int64_t x) const { return value(below, x); }
+};
+
+// The same rows of the change from one picture to the next.
+template <bool packed>
+struct ChangeRows {
+  PictureRows<packed> now, next;
+
+  float at(std::int64_t x) const { return next.at(x) - now.at(x); }
+  float over(std::int64_t x) const { return next.over(x) - now.over(x); }
+  float under(std::int64_t x) const { return next.under(x) - now.under(x); }
+};
+
+template <typename Rows>
+float gradient_in(const Rows& rows, std::int64_t x, std::int64_t right) {
+  return gradient_at(rows.at(x), rows.at(right), rows.under(x));
+}
+template <typename Rows>
+float detail_in(const Rows& rows, std::int64_t x, std::int64_t left, std::int64_t right) {
+  return detail_at(rows.at(x), rows.at(left), rows.at(right), rows.over(x), rows.under(x));
+}
+
+// Row y of both pictures of an image -> I and D of the map. Differences are taken before scaling, and before the detail
+// of them: equal pixels must give exactly 0. Inner columns first, in a loop that vectorises, then the edges.
+template <SceneMap map, bool packed>
+void read_row(const Args& a, std::int64_t image, std::int64_t y, float* __restrict x, float* __restrict change) {
+  const auto rows = [&](std::int64_t picture) {
+    const char* here = a.frames + image * a.stride_n + picture * a.stride_c + y * a.stride_h;
+    return PictureRows<packed>{here, y > 0 ? here - a.stride_h : here, y + 1 < a.height ? here + a.stride_h : here,
+                               a.stride_w};
+  };
+  const ChangeRows<packed> both{rows(0), rows(1)};
+  const auto pixel = [&](std::int64_t i, std::int64_t left, std::int64_t right) __attribute__((always_inline)) {
+    if constexpr (map == SceneMap::kLuma) {
+      x[i] = both.now.at(i) * 255.0f - 127.5f;
+      change[i] = both.at(i) * 255.0f;
+    } else if constexpr (map == SceneMap::kGradient) {
+      const float m = gradient_in(both.now, i, right);
+      x[i] = m * 255.0f - 127.5f;
+      change[i] = (gradient_in(both.next, i, right) - m) * 255.0f;
+    } else if constexpr (map == SceneMap::kDetail) {
+      x[i] = detail_in(both.now, i, left, right) * 255.0f;
+      change[i] = detail_in(both, i, left, right) * 255.0f;
+    } else {
+      x[i] = both.at(i) * 127.5f;
+      change[i] = 0;
+    }
+  };
+  for (std::int64_t i = 1; i + 1 < a.width; ++i) pixel(i, i - 1, i + 1);
+  pixel(0, 0, 1);
+  pixel(a.width - 1, a.width - 2, a.width - 1);
+}
+
+using ReadRow = void (*)(const Args&, std::int64_t image, std::int64_t y, float* x, float* change);
+
+template <SceneMap map>
+ReadRow row_reader(const Args& a) {
+  return a.stride_w == sizeof(float) ? read_row<map, true> : read_row<map, false>;
+}
+
+ReadRow reader_of(const Args& a) {
+  switch (a.map) {
+    case SceneMap::kGradient: return row_reader<SceneMap::kGradient>(a);
+    case SceneMap::kDetail: return row_reader<SceneMap::kDetail>(a);
+    case SceneMap::kDifference: return row_reader<SceneMap::kDifference>(a);
+    case SceneMap::kLuma: break;
+  }
+  return row_reader<SceneMap::kLuma>(a);
 }
 
 void halve(const float* a, const float* b, std::int64_t width, float* __restrict out) {
@@ -80,13 +149,11 @@ void add_band(const Args& a, std::int64_t image, std::int64_t k, float* rows, Pa
   const std::int64_t first = at_least(top - kReach * kPixel, 0);
   const std::int64_t last = at_most(bottom + (kReach + 1) * kPixel, a.height);
   const std::int64_t grid_end = at_most(bottom, (a.height - 3) / kGrid * kGrid);
-  const auto read = a.stride_w == sizeof(float) ? read_row<true> : read_row<false>;
-  const char* now = a.frames + image * a.stride_n;
+  const ReadRow read = reader_of(a);
   const Scale& full = band.scales[0];
 
   for (std::int64_t y = first; y < last; ++y) {
-    read(now + y * a.stride_h, now + a.stride_c + y * a.stride_h, a.stride_w, a.width, full.x_row(y),
-         full.change_row(y));
+    read(a, image, y, full.x_row(y), full.change_row(y));
     if (y % 8 == 7 && y >= top && y < bottom) band.dct.add(full.x, full.pitch, full.width);
     const std::int64_t g = y - 3;
     if (g >= top && g < grid_end)

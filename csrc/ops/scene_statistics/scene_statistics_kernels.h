@@ -19,6 +19,15 @@ VQAFAST_KERNEL_INLINE float root(float v) { return sqrtf(v); }
 VQAFAST_KERNEL_INLINE float magnitude(float v) { return fabsf(v); }
 VQAFAST_KERNEL_INLINE float nonnegative(float v) { return v < 0.0f ? 0.0f : v; }
 
+// The maps of scene_statistics.h at one pixel, without their constant, from neighbours of Y.
+VQAFAST_KERNEL_INLINE float gradient_at(float here, float right, float below) {
+  const float across = right - here, down = below - here;
+  return root(across * across + down * down);
+}
+VQAFAST_KERNEL_INLINE float detail_at(float here, float left, float right, float above, float below) {
+  return here - 0.25f * ((left + right) + (above + below));
+}
+
 // exp(-(k / (7/6))^2 / 2), normalised to a sum of 1 over k = -3..3.
 constexpr float kGauss0 = 0.3426315154652495f, kGauss1 = 0.23729607711717063f, kGauss2 = 0.07882796468173002f,
                 kGauss3 = 0.012560200468474616f;

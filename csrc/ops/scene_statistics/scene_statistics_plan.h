@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "ops/scene_statistics/scene_statistics.h"
+
 namespace vqafast {
 namespace scene {
 
@@ -27,12 +29,13 @@ struct Partial {
 
 struct Args {
   const char* frames;
+  SceneMap map;
   std::int64_t images, height, width;
   std::int64_t stride_n, stride_c, stride_h, stride_w;  // bytes
-  std::int64_t bands;                                   // per image
-  std::int64_t slots;                                   // sets of row buffers, one per thread
-  Partial* partial;                                     // (N, bands, kChannels)
-  float* rows;                                          // (slots, slot_floats(width))
+  std::int64_t bands;                                   // per image; CPU only
+  std::int64_t slots;                                   // sets of row buffers, one per thread; CPU only
+  Partial* partial;                                     // (N, bands, kChannels); CUDA: (N, CudaPlan::partials)
+  float* rows;                                          // (slots, slot_floats(width)); CUDA: (N, level_floats)
   float* out;                                           // (N, 2 kChannels)
 };
 

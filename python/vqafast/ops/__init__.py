@@ -8,7 +8,7 @@ from vqafast.ops.cgin import cgin, cgin_backward
 from vqafast.ops.fragment_sample import fragment_sample
 from vqafast.ops.frame_ingest import frame_ingest
 from vqafast.ops.hysteresis_pool import hysteresis_pool, hysteresis_pool_backward
-from vqafast.ops.moment_pool import moment_pool, moment_pool_backward
+from vqafast.ops.moment_pool import moment_pool, moment_pool_backward, moment_pool_workspace
 from vqafast.ops.scene_statistics import scene_statistics
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "hysteresis_pool_backward",
     "moment_pool",
     "moment_pool_backward",
+    "moment_pool_workspace",
     "scene_statistics",
 ]

@@ -32,10 +32,21 @@ def with_reference(function: Callable[P, R_co], reference: Callable[..., Any]) -
     return op
 
 
-def int64_lengths(op: str, lengths: Any) -> npt.NDArray[np.int64] | None:
-    """Any sequence of integers as the int64 array the core takes; it checks shape and range."""
-    if lengths is None:
-        return None
+_CUDA = 2  # kDLCUDA
+
+
+def on_cuda(array: Any) -> bool:
+    """Whether `array` is one that lies on a CUDA device."""
+    return hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == _CUDA
+
+
+def int64_lengths(op: str, lengths: Any) -> Any:
+    """Any sequence of integers as the int64 array the core takes; it checks shape and range.
+
+    Lengths on a CUDA device go as they are: they must be int64, and the kernels clamp them to 1..T.
+    """
+    if lengths is None or on_cuda(lengths):
+        return lengths
     array = np.asarray(lengths)
     if array.dtype.kind not in "iu":
         raise InvalidArgument(f"{op}: lengths must be integers, got {array.dtype}")

@@ -4,9 +4,12 @@ The only module of the package that uses torch.library; nothing that scores impo
 
 - **CPU** kernels and gradients are those of the C++ core, on as many threads as torch uses
   (`torch.set_num_threads`), which changes no bit. Any strides are taken as they are.
+- **CUDA** kernels are there when the build has them (``vqafast doctor``). They run on torch's current stream,
+  wait for nothing, and can be captured in a CUDA graph. ``lengths`` lie on the same device and, unread by
+  the host, are clamped to 1..T instead of checked.
 - **Fake** kernels give shapes, so `torch.compile` (dynamic shapes too) and `torch.export` see one opaque
   node per op.
-- **Autocast** on the CPU runs `cgin` and `hysteresis_pool` in float32, and so returns float32: they divide by
+- **Autocast** runs `cgin` and `hysteresis_pool` in float32, and so returns float32: they divide by
   deviations and compare scores, which half precision cannot carry. `moment_pool` needs no cast: it takes half
   maps as they are, accumulates in float32 and returns float32.
 - **Second derivatives** are not there: differentiating a gradient raises `Unsupported`.
@@ -27,11 +30,14 @@ from vqafast.errors import InvalidArgument, Unsupported
 _extend: Any = torch.library  # partly untyped
 _library = _extend.Library("vqafast", "DEF")
 _PURE = (torch.Tag.pt2_compliant_tag,)
+#: Devices that the build has kernels for, as torch names them.
+DEVICES = ("cpu", "cuda") if _core.build_info()["cuda"] else ("cpu",)
 
 
-def _define(name: str, schema: str, cpu: Any, fake: Any) -> None:
+def _define(name: str, schema: str, kernel: Any, fake: Any) -> None:
     _library.define(f"{name}{schema}", tags=_PURE)
-    _library.impl(name, cpu, "CPU")
+    for device in DEVICES:
+        _library.impl(name, kernel, device.upper())
     _extend.register_fake(f"vqafast::{name}", fake, lib=_library)
 
 
@@ -58,6 +64,13 @@ def _check_ndim(op: str, name: str, tensor: Tensor, ndim: int, axes: str) -> Non
 def _lend(tensor: Tensor | None) -> Any:
     """`tensor` as the core reads it, in place: a DLPack capsule."""
     return None if tensor is None else to_dlpack(tensor)
+
+
+def _where(tensor: Tensor) -> tuple[int, int]:
+    """Threads and CUDA stream for the core."""
+    if tensor.device.type == "cuda":
+        return 0, torch.cuda.current_stream(tensor.device).cuda_stream
+    return torch.get_num_threads(), 0
 
 
 def _lend_lengths(op: str, lengths: Tensor | None) -> Any:
@@ -93,7 +106,7 @@ def _cgin(
         _lend_lengths("cgin", lengths),
         mode,
         eps,
-        torch.get_num_threads(),
+        *_where(x),
         _lend(out),
     )
     return out
@@ -124,7 +137,7 @@ def _cgin_backward(
         _lend_lengths("cgin_backward", lengths),
         mode,
         eps,
-        torch.get_num_threads(),
+        *_where(x),
         _lend(out[0]),
         _lend(out[1]),
         None if gamma_x is None else _lend(out[2]),
@@ -168,7 +181,7 @@ def _hysteresis_pool(
 ) -> tuple[Tensor, Tensor]:
     pooled, series = _hysteresis_pool_fake(q)
     valid = _lend_lengths("hysteresis_pool", lengths)
-    _core.hysteresis_pool(_lend(q), valid, alpha, beta, torch.get_num_threads(), _lend(pooled), _lend(series))
+    _core.hysteresis_pool(_lend(q), valid, alpha, beta, *_where(q), _lend(pooled), _lend(series))
     return pooled, series
 
 
@@ -187,9 +200,8 @@ def _hysteresis_pool_backward(
 ) -> Tensor:
     out = q.new_empty(q.shape)
     valid = _lend_lengths("hysteresis_pool_backward", lengths)
-    threads = torch.get_num_threads()
     _core.hysteresis_pool_backward(
-        _lend(d_pooled), _lend(d_series), _lend(q), valid, alpha, beta, threads, _lend(out)
+        _lend(d_pooled), _lend(d_series), _lend(q), valid, alpha, beta, *_where(q), _lend(out)
     )
     return out
 
@@ -219,7 +231,11 @@ def _hysteresis_pool_gradients(
 
 def _moment_pool(x: Tensor, layout: str = "nchw") -> Tensor:
     out = _moment_pool_fake(x, layout)
-    _core.moment_pool(_lend(x), layout, torch.get_num_threads(), _lend(out))
+    workspace = None
+    if x.device.type == "cuda":
+        doubles = _core.moment_pool_workspace(_lend(x), layout)
+        workspace = _lend(torch.empty(doubles, dtype=torch.float64, device=x.device))
+    _core.moment_pool(_lend(x), layout, *_where(x), _lend(out), workspace)
     return out
 
 
@@ -239,9 +255,7 @@ def _moment_pool_backward(grad: Tensor, x: Tensor, moments: Tensor, layout: str 
     if _channels_last(x, layout):
         # The core writes results in the order of its axes.
         maps, result, layout = x.permute(0, 2, 3, 1), out.permute(0, 2, 3, 1), "nhwc"
-    _core.moment_pool_backward(
-        _lend(grad), _lend(maps), _lend(moments), layout, torch.get_num_threads(), _lend(result)
-    )
+    _core.moment_pool_backward(_lend(grad), _lend(maps), _lend(moments), layout, *_where(x), _lend(result))
     return out
 
 
@@ -300,4 +314,5 @@ _differentiable("moment_pool", _moment_pool_setup, _moment_pool_gradients)
 for _name in ("cgin_backward", "hysteresis_pool_backward", "moment_pool_backward"):
     _once_differentiable(_name)
 for _name in ("cgin", "hysteresis_pool"):
-    _extend.register_autocast(f"vqafast::{_name}", "cpu", torch.float32, lib=_library)
+    for _device in DEVICES:
+        _extend.register_autocast(f"vqafast::{_name}", _device, torch.float32, lib=_library)

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vqafast.errors import InvalidArgument
+from vqafast.ops._op import on_cuda
+
 Array = npt.NDArray[Any]
 
 # Weights of red and blue in luma (ITU-R BT.601, BT.709, BT.2020), in the order of YuvMatrix in
@@ -141,8 +144,16 @@ def output_arguments(
     )
 
 
+def check_out_given(op: str, planes: tuple[Any, ...], out: Any) -> None:
+    """Refuse planes on a CUDA device without `out`: the core allocates on the CPU alone."""
+    if out is None and any(on_cuda(plane) for plane in planes):
+        raise InvalidArgument(f"{op}: out must be given for planes on a CUDA device, got None")
+
+
 def int32_array(op: str, name: str, value: Any) -> Array:
-    """`value` as int32, refusing what would change on the way."""
+    """`value` as int32 on the CPU, refusing what would change on the way."""
+    if on_cuda(value):
+        raise InvalidArgument(f"{op}: {name} must be on the CPU, got an array on a CUDA device")
     given = np.asarray(value)
     if given.dtype == np.int32:
         return given

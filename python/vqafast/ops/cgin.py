@@ -26,6 +26,7 @@ def _cgin(
     eps: float = 1e-5,
     out: Any = None,
     threads: int = 0,
+    stream: int = 0,
 ) -> npt.NDArray[Any]:
     r"""Normalise two feature sequences over time, each modulated by the other.
 
@@ -58,6 +59,8 @@ def _cgin(
         C-contiguous array that receives the result and is returned.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
+    stream : int
+        `cudaStream_t` on which CUDA tensors are worked; 0 is the default stream. CUDA tensors need `out`.
 
     Returns
     -------
@@ -72,7 +75,18 @@ def _cgin(
         A `NotImplementedError`: the tensors are on a device this build has no kernel for.
     """
     return _core.cgin(
-        x, y, gamma_x, theta_x, gamma_y, theta_y, int64_lengths("cgin", lengths), mode, eps, threads, out
+        x,
+        y,
+        gamma_x,
+        theta_x,
+        gamma_y,
+        theta_y,
+        int64_lengths("cgin", lengths),
+        mode,
+        eps,
+        threads,
+        stream,
+        out,
     )
 
 
@@ -118,6 +132,7 @@ def _cgin_backward(
     eps: float = 1e-5,
     out: tuple[Any, ...] | None = None,
     threads: int = 0,
+    stream: int = 0,
 ) -> tuple[Any, ...]:
     r"""Gradients of `cgin` with respect to its inputs.
 
@@ -142,6 +157,8 @@ def _cgin_backward(
         C-contiguous arrays that receive the results and are returned.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
+    stream : int
+        `cudaStream_t` on which CUDA tensors are worked; 0 is the default stream. CUDA tensors need `out`.
 
     Returns
     -------
@@ -157,7 +174,7 @@ def _cgin_backward(
     """
     outputs = (None,) * 4 if out is None else tuple(out) + (None,) * (4 - len(out))
     lengths = int64_lengths("cgin_backward", lengths)
-    return _core.cgin_backward(grad, x, y, gamma_x, gamma_y, lengths, mode, eps, threads, *outputs)
+    return _core.cgin_backward(grad, x, y, gamma_x, gamma_y, lengths, mode, eps, threads, stream, *outputs)
 
 
 def backward_reference(

@@ -12,6 +12,7 @@ from vqafast.ops._op import with_reference
 from vqafast.ops._yuv import (
     FrameLike,
     Normaliser,
+    check_out_given,
     frame_arguments,
     int32_array,
     normalised,
@@ -33,6 +34,7 @@ def _fragment_sample(
     dtype: str = "float32",
     layout: str = "nchw",
     threads: int = 0,
+    stream: int = 0,
     out: Any = None,
 ) -> npt.NDArray[Any]:
     r"""One patch of native pixels from each cell of a grid, tiled into one normalised picture.
@@ -47,13 +49,15 @@ def _fragment_sample(
     frame : FrameLike
         As for `frame_ingest`.
     positions : array (GH, GW, 2) of integers
-        x, y of the patch of grid row i and column j: pixels of the coded grid, in display orientation.
+        x, y of the patch of grid row i and column j: pixels of the coded grid, in display orientation. On
+        the CPU, wherever the planes are.
     patch : int
         Side of a patch in pixels.
-    output, mean, std, dtype, layout, threads
+    output, mean, std, dtype, layout, threads, stream
         As for `frame_ingest`.
     out : array (C, GH * patch, GW * patch) or (GH * patch, GW * patch, C), optional
-        Writable array that receives the result; any strides.
+        Writable array that receives the result, on the device of the planes; any strides. Needed for planes
+        on a CUDA device.
 
     Returns
     -------
@@ -69,12 +73,13 @@ def _fragment_sample(
         If the planes are on a device this build has no kernel for.
     """
     planes, pixel_format = frame_arguments(_OP, frame)
+    check_out_given(_OP, planes, out)
     mean, std, channels, half, nhwc = output_arguments(
         _OP, output=output, mean=mean, std=std, dtype=dtype, layout=layout
     )
     positions = int32_array(_OP, "positions", positions)
     result: npt.NDArray[Any] = _core.fragment_sample(
-        planes, pixel_format, positions, patch, mean, std, channels, half, nhwc, threads, out
+        planes, pixel_format, positions, patch, mean, std, channels, half, nhwc, threads, stream, out
     )
     return result
 

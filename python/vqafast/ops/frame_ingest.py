@@ -12,6 +12,7 @@ from vqafast.ops._op import with_reference
 from vqafast.ops._yuv import (
     FrameLike,
     Normaliser,
+    check_out_given,
     frame_arguments,
     int32_array,
     normalised,
@@ -33,6 +34,7 @@ def _frame_ingest(
     dtype: str = "float32",
     layout: str = "nchw",
     threads: int = 0,
+    stream: int = 0,
     out: Any = None,
 ) -> npt.NDArray[Any]:
     r"""Crops of a frame as a batch of normalised pictures of one size, ready for a network.
@@ -59,11 +61,13 @@ def _frame_ingest(
     Parameters
     ----------
     frame : FrameLike
-        Planes (NumPy, or anything with ``__dlpack__``) with their layout, colour and rotation, as
-        `vqafast.video.Frame`. Samples of a row are adjacent; rows may have any stride.
+        Planes (NumPy, or anything with ``__dlpack__``; all on the CPU or all on one CUDA device) with their
+        layout, colour and rotation, as `vqafast.video.Frame`. Samples of a row are adjacent; rows may have
+        any stride.
     crops : array (K, 4) of integers
         x, y, width, height of each crop, in pixels of the coded grid (no sample aspect ratio), in display
         orientation: a frame whose `rotation` is 90 or 270 is ``frame.height`` wide and ``frame.width`` high.
+        On the CPU, wherever the planes are.
     out_size : (int, int)
         Height and width of every output picture, in display orientation.
     output : {"rgb", "luma"}
@@ -77,8 +81,11 @@ def _frame_ingest(
         Order of the axes of the result.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
+    stream : int
+        `cudaStream_t` on which CUDA tensors are worked; 0 is the default stream. CUDA tensors need `out`.
     out : array (K, C, h, w) or (K, h, w, C), optional
-        Writable array that receives the result; any strides.
+        Writable array that receives the result, on the device of the planes; any strides. Needed for planes
+        on a CUDA device.
 
     Returns
     -------
@@ -94,13 +101,14 @@ def _frame_ingest(
         If the planes are on a device this build has no kernel for.
     """
     planes, pixel_format = frame_arguments(_OP, frame)
+    check_out_given(_OP, planes, out)
     mean, std, channels, half, nhwc = output_arguments(
         _OP, output=output, mean=mean, std=std, dtype=dtype, layout=layout
     )
     height, width = out_size
     crops = int32_array(_OP, "crops", crops)
     result: npt.NDArray[Any] = _core.frame_ingest(
-        planes, pixel_format, crops, height, width, mean, std, channels, half, nhwc, threads, out
+        planes, pixel_format, crops, height, width, mean, std, channels, half, nhwc, threads, stream, out
     )
     return result
 

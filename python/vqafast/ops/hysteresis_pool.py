@@ -19,6 +19,7 @@ def _hysteresis_pool(
     beta: int = 6,
     out: tuple[Any, Any] | None = None,
     threads: int = 0,
+    stream: int = 0,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     r"""Pool frame scores into one score per video that remembers its worst moments.
 
@@ -47,6 +48,8 @@ def _hysteresis_pool(
         C-contiguous arrays that receive the results and are returned.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
+    stream : int
+        `cudaStream_t` on which CUDA tensors are worked; 0 is the default stream. CUDA tensors need `out`.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def _hysteresis_pool(
     """
     pooled, series = (None, None) if out is None else out
     return _core.hysteresis_pool(
-        q, int64_lengths("hysteresis_pool", lengths), alpha, beta, threads, pooled, series
+        q, int64_lengths("hysteresis_pool", lengths), alpha, beta, threads, stream, pooled, series
     )
 
 
@@ -97,6 +100,7 @@ def _hysteresis_pool_backward(
     beta: int = 6,
     out: Any = None,
     threads: int = 0,
+    stream: int = 0,
 ) -> npt.NDArray[Any]:
     r"""Gradient of `hysteresis_pool` with respect to the frame scores.
 
@@ -121,6 +125,8 @@ def _hysteresis_pool_backward(
         C-contiguous array that receives the result and is returned.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
+    stream : int
+        `cudaStream_t` on which CUDA tensors are worked; 0 is the default stream. CUDA tensors need `out`.
 
     Returns
     -------
@@ -135,7 +141,7 @@ def _hysteresis_pool_backward(
         A `NotImplementedError`: the tensors are on a device this build has no kernel for.
     """
     lengths = int64_lengths("hysteresis_pool_backward", lengths)
-    return _core.hysteresis_pool_backward(d_pooled, d_series, q, lengths, alpha, beta, threads, out)
+    return _core.hysteresis_pool_backward(d_pooled, d_series, q, lengths, alpha, beta, threads, stream, out)
 
 
 def backward_reference(

@@ -19,6 +19,8 @@ def _moment_pool(
     layout: Layout = "nchw",
     out: Any = None,
     threads: int = 0,
+    stream: int = 0,
+    workspace: Any = None,
 ) -> npt.NDArray[Any]:
     r"""Pool each channel of a feature map to its spatial mean and standard deviation.
 
@@ -39,6 +41,12 @@ def _moment_pool(
         C-contiguous array that receives the result and is returned.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
+    stream : int
+        `cudaStream_t` on which CUDA tensors are worked; 0 is the default stream. CUDA tensors need `out`.
+    workspace : array (M,) of float64 on the device of ``x``, optional
+        C-contiguous memory for the op to write to, of at least ``moment_pool_workspace(x, layout)`` elements.
+        CUDA tensors need it unless that is 0, and nothing else may use it until the stream has come past this
+        call. On the CPU the op makes its own when it is None.
 
     Returns
     -------
@@ -52,7 +60,15 @@ def _moment_pool(
     Unsupported
         A `NotImplementedError`: the tensors are on a device this build has no kernel for.
     """
-    return _core.moment_pool(x, layout, threads, out)
+    return _core.moment_pool(x, layout, threads, stream, out, workspace)
+
+
+def moment_pool_workspace(x: Any, layout: Layout = "nchw") -> int:
+    """Number of float64 elements that `moment_pool` needs as its `workspace` for ``x``.
+
+    On CUDA it follows from shape, dtype and layout alone, whatever the strides and the device.
+    """
+    return _core.moment_pool_workspace(x, layout)
 
 
 def reference(x: npt.ArrayLike, *, layout: Layout = "nchw") -> npt.NDArray[np.float64]:
@@ -70,6 +86,7 @@ def _moment_pool_backward(
     layout: Layout = "nchw",
     out: Any = None,
     threads: int = 0,
+    stream: int = 0,
 ) -> npt.NDArray[Any]:
     r"""Gradient of `moment_pool` with respect to the feature map.
 
@@ -92,6 +109,8 @@ def _moment_pool_backward(
         C-contiguous array that receives the result and is returned.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
+    stream : int
+        `cudaStream_t` on which CUDA tensors are worked; 0 is the default stream. CUDA tensors need `out`.
 
     Returns
     -------
@@ -104,7 +123,7 @@ def _moment_pool_backward(
     Unsupported
         A `NotImplementedError`: the tensors are on a device this build has no kernel for.
     """
-    return _core.moment_pool_backward(grad, x, moments, layout, threads, out)
+    return _core.moment_pool_backward(grad, x, moments, layout, threads, stream, out)
 
 
 def backward_reference(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,23 @@ _GRID = 16
 _DCT_BANDS = 10
 
 _Maps = npt.NDArray[np.floating[Any]]
+SceneMap = Literal["luma", "gradient", "detail", "difference"]
 
 
-def _scene_statistics(frames: Any, *, out: Any = None, threads: int = 0) -> npt.NDArray[np.float32]:
+def _scene_statistics(
+    frames: Any,
+    *,
+    of: SceneMap = "luma",
+    out: Any = None,
+    threads: int = 0,
+    stream: int = 0,
+    workspace: Any = None,
+) -> npt.NDArray[np.float32]:
     r"""Measure how far the local statistics of pictures are from those of natural scenes.
 
-    With :math:`I = 255 Y - 127.5`, :math:`D` the change of :math:`I` to the next picture, :math:`\mu` and
-    :math:`\sigma^2` the mean and variance of :math:`I` under a 7x7 Gaussian window of standard deviation 7/6,
-    and :math:`s = \sqrt{\sigma^2 + 10^{-3}}`, the mean-subtracted contrast-normalised (MSCN) coefficients are
+    With :math:`Y` the chosen map, :math:`I = 255 Y - 127.5`, :math:`D` the change of :math:`I` to the next
+    picture, :math:`\mu` and :math:`\sigma^2` the mean and variance of :math:`I` under a 7x7 Gaussian window of
+    standard deviation 7/6, and :math:`s = \sqrt{\sigma^2 + 10^{-3}}`, the mean-subtracted contrast-normalised (MSCN) coefficients are
 
     .. math:: \hat I(i, j) = \frac{I(i, j) - \mu(i, j)}{s(i, j) + 1}
 
@@ -45,10 +54,22 @@ def _scene_statistics(frames: Any, *, out: Any = None, threads: int = 0) -> npt.
     frames : array (N, 2, H, W) of float32
         Luma in 0..1 of a picture and of the one after it: NumPy, or anything with ``__dlpack__``. Any
         strides. H and W at least 96.
+    of : "luma", "gradient", "detail" or "difference"
+        What is measured: luma; the magnitude of its gradient (steps to the right and down); luma less the
+        mean of its four neighbours, plus 1/2; or 1/2 plus half of the change to the next picture. Natural
+        pictures have regular statistics in such maps too, and each shows other faults (Tu et al., RAPIQUE,
+        IEEE OJSP 2021, section III).
     out : array (N, 176) of float32, optional
         C-contiguous array that receives the result and is returned.
     threads : int
         Most threads to use; 0 means every processor. Does not change the result.
+    stream : int
+        `cudaStream_t` on which CUDA tensors are worked; 0 is the default stream. CUDA tensors need `out` and
+        `workspace`.
+    workspace : array of uint8, optional
+        Memory to work in, on the device of `frames`: C-contiguous, aligned to 64 bytes, at least
+        ``_core.scene_statistics_workspace(frames)`` bytes. None: CPU memory for this call. Its contents are
+        lost; on a CUDA device it must live until the stream has done the work.
 
     Returns
     -------
@@ -63,7 +84,7 @@ def _scene_statistics(frames: Any, *, out: Any = None, threads: int = 0) -> npt.
     Unsupported
         A `NotImplementedError`: the tensors are on a device this build has no kernel for.
     """
-    return _core.scene_statistics(frames, threads, out)
+    return _core.scene_statistics(frames, of, threads, stream, workspace, out)
 
 
 def _blur(x: _Maps) -> _Maps:
@@ -130,9 +151,31 @@ def _phases(x: _Maps) -> _Maps:
     return result
 
 
-def evaluate(frames: npt.ArrayLike, dtype: npt.DTypeLike) -> _Maps:
+def _measured(y: _Maps, name: SceneMap) -> _Maps:
+    """The map of pictures ``(N, 2, H, W)``."""
+    if name == "gradient":
+        across = np.diff(y, axis=3, append=y[..., -1:])
+        down = np.diff(y, axis=2, append=y[:, :, -1:])
+        result: _Maps = np.sqrt(across * across + down * down)
+        return result
+    if name == "detail":
+        wide = np.pad(y, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+        beside = wide[..., 1:-1, :-2] + wide[..., 1:-1, 2:]
+        over = wide[..., :-2, 1:-1] + wide[..., 2:, 1:-1]
+        return y.dtype.type(0.5) + y - (beside + over) / 4
+    if name == "difference":
+        change: _Maps = y.dtype.type(0.5) + (y[:, 1] - y[:, 0]) / 2
+        return np.stack([change, change], axis=1)
+    return y
+
+
+def evaluate(
+    frames: npt.ArrayLike,
+    dtype: npt.DTypeLike,
+    of: SceneMap = "luma",
+) -> _Maps:
     """Evaluate the definition step by step in `dtype`."""
-    y = np.asarray(frames).astype(dtype)
+    y: _Maps = _measured(np.asarray(frames).astype(dtype), of)
     levels = y * 255 - y.dtype.type(127.5)
     x, d = levels[:, 0], levels[:, 1] - levels[:, 0]
     stages = [_scale_maps(x, d)]
@@ -146,9 +189,13 @@ def evaluate(frames: npt.ArrayLike, dtype: npt.DTypeLike) -> _Maps:
     )
 
 
-def reference(frames: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def reference(
+    frames: npt.ArrayLike,
+    *,
+    of: SceneMap = "luma",
+) -> npt.NDArray[np.float64]:
     """Evaluate the definition in float64."""
-    result: npt.NDArray[np.float64] = evaluate(frames, np.float64).astype(np.float64)
+    result: npt.NDArray[np.float64] = evaluate(frames, np.float64, of).astype(np.float64)
     return result
 
 

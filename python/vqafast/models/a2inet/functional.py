@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-import vqafast.ops._register  # noqa: F401 - defines torch.ops.vqafast
+from vqafast.ops._register import DEVICES  # the import defines torch.ops.vqafast
 
 _COMPUTED = (torch.float32, torch.float64)
 _READ = (*_COMPUTED, torch.float16, torch.bfloat16)
@@ -25,8 +25,12 @@ def _fusable(*tensors: Tensor | None, dtypes: tuple[torch.dtype, ...] = _COMPUTE
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     if tracing or torch.compiler.is_exporting():
         return False
-    taken = _READ if torch.is_autocast_enabled("cpu") else dtypes
-    return all(t is None or (t.device.type == "cpu" and t.dtype in taken) for t in tensors)
+    given = [t for t in tensors if t is not None]
+    device = given[0].device.type
+    if device not in DEVICES:
+        return False
+    taken = _READ if torch.is_autocast_enabled(device) else dtypes
+    return all(t.device.type == device and t.dtype in taken for t in given)
 
 
 def step_mask(lengths: Tensor | None, steps: int) -> Tensor | None:
@@ -85,7 +89,7 @@ def moment_pool(maps: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     if not _fusable(*maps, dtypes=_READ):
         return moment_pool_reference(maps)
     pooled = torch.cat([torch.ops.vqafast.moment_pool(x) for x in maps], dim=1)
-    return pooled if torch.is_autocast_enabled("cpu") else pooled.to(maps[0].dtype)
+    return pooled if torch.is_autocast_enabled(pooled.device.type) else pooled.to(maps[0].dtype)
 
 
 def moment_pool_reference(maps: tuple[Tensor, ...] | list[Tensor]) -> Tensor:

@@ -1,0 +1,166 @@
+"""The CUDA kernels, with the samples, layouts and tolerances of the CPU's.
+
+They need a GPU. FAIL_WITHOUT_CUDA=1 makes a run that finds none fail instead of skipping.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.ops import cuda
+from tests.ops.samples import CASES as FORWARD_CASES
+from tests.ops.samples import OpCase, Sample
+from tests.ops.samples_backward import BACKWARD_CASES
+from tests.ops.samples_statistics import MAPS, SAMPLES, frames_of, tolerance_of, truth_of
+from tests.ops.test_ops_contract import LAYOUTS, check
+
+from vqafast import _core, ops
+
+pytestmark = pytest.mark.cuda
+
+CASES = (*FORWARD_CASES, *BACKWARD_CASES)
+ALL = [
+    pytest.param(case, sample, id=f"{case.name}-{sample.name}") for case in CASES for sample in case.samples
+]
+
+
+def run(case: OpCase, sample: Sample, arrays: dict[str, Any], **more: Any) -> tuple[np.ndarray, ...]:
+    torch = cuda.require()
+    options = dict(sample.options)
+    if "lengths" in options:
+        options["lengths"] = torch.tensor(options["lengths"], dtype=torch.int64, device="cuda")
+    given = {name: cuda.to_device(array) for name, array in arrays.items()}
+    outs = tuple(cuda.nan_like(shape, case.dtype_of(sample)) for shape in case.out_shapes(sample))
+    if case.name == "moment_pool":
+        layout = options.get("layout", "nchw")
+        doubles = _core.moment_pool_workspace(given["x"], layout)
+        more["workspace"] = torch.full((doubles,), float("nan"), dtype=torch.float64, device="cuda")
+    results = case.run(given, options, out=outs if len(outs) > 1 else outs[0], **more)
+    assert all(result is out for result, out in zip(results, outs, strict=True))
+    torch.cuda.synchronize()
+    return tuple(cuda.to_host(out) for out in outs)
+
+
+@pytest.mark.parametrize(("case", "sample"), ALL)
+def test_parity(case: OpCase, sample: Sample) -> None:
+    check(case, sample, run(case, sample, sample.arrays))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("reversed", "read_only")])
+@pytest.mark.parametrize(("case", "sample"), ALL)
+def test_any_strides(case: OpCase, sample: Sample, layout: str) -> None:
+    arrays = {k: v if v is None else LAYOUTS[layout](v) for k, v in sample.arrays.items()}
+    check(case, sample, run(case, sample, arrays))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_runs_give_the_same_bits(case: OpCase) -> None:
+    for sample in case.samples:
+        first = run(case, sample, sample.arrays)
+        for a, b in zip(first, run(case, sample, sample.arrays), strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+def large(case: OpCase) -> Sample:
+    """Enough for every multiprocessor, with sizes that no tile divides."""
+    rng = np.random.default_rng(7)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32) + 3
+
+    name = case.name.removesuffix("_backward")
+    if name == "hysteresis_pool":
+        arrays: dict[str, Any] = {"q": normal(70, 613)}
+        if name != case.name:
+            arrays = {"d_pooled": normal(70), "d_series": normal(70, 613)} | arrays
+    elif name == "moment_pool":
+        arrays = {"x": normal(3, 67, 131, 197)}
+        if name != case.name:
+            arrays = {"grad": normal(3, 134)} | arrays | {"moments": ops.moment_pool(arrays["x"])}
+    else:
+        named = ("x", "y", "gamma_x", "gamma_y") if name != case.name else (
+            "x", "y", "gamma_x", "theta_x", "gamma_y", "theta_y"
+        )  # fmt: skip
+        arrays = {n: normal(3, 611, 516) for n in named}
+        if name != case.name:
+            arrays = {"grad": normal(3, 611, 1032)} | arrays
+    return Sample("large", arrays)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_large(case: OpCase) -> None:
+    sample = large(case)
+    check(case, sample, run(case, sample, sample.arrays))
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("shape", [(2, 64, 56, 56), (1, 3, 181, 199), (1, 24, 130, 126), (5, 7, 9, 13)])
+def test_moment_pool_of_half_maps(shape: tuple[int, ...], dtype: str, layout: str) -> None:
+    torch = cuda.require()
+    made = torch.Generator().manual_seed(0)
+    maps = (torch.randn(shape, generator=made) * 0.1 + 5).to(getattr(torch, dtype))
+    if layout == "nhwc":
+        maps = maps.permute(0, 2, 3, 1).contiguous()
+    wide = maps.double().numpy()
+    truth = ops.moment_pool.reference(wide, layout=layout)
+    found = torch.ops.vqafast.moment_pool(maps.cuda(), layout)
+    np.testing.assert_allclose(cuda.to_host(found), truth, rtol=2e-6, atol=2e-6)
+    grad = torch.randn(truth.shape, generator=made)
+    gradient = torch.ops.vqafast.moment_pool_backward(grad.cuda(), maps.cuda(), found, layout)
+    expected = ops.moment_pool_backward.reference(grad.numpy(), wide, layout=layout)
+    # One rounding to the maps' dtype (half of the smallest step where it is subnormal), of values that
+    # float32 gives to some 1e-5 of the largest: it has a mean of 5 to 2.4e-7, and deviations are 0.1.
+    kind = torch.finfo(maps.dtype)
+    rounding, smallest = kind.eps / 2, kind.smallest_normal * kind.eps
+    allowed = rounding * np.abs(expected) + smallest + 1e-5 * np.abs(expected).max()
+    assert (np.abs(gradient.double().cpu().numpy() - expected) <= allowed).all()
+
+
+@pytest.mark.parametrize("of", MAPS)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_scene_statistics(name: str, of: str) -> None:
+    torch = cuda.require()
+    frames = torch.from_numpy(frames_of(name)).cuda()
+    out = cuda.nan_like((len(frames), 176), np.float32)
+    need = _core.scene_statistics_workspace(frames)
+    workspace = torch.full((need,), 255, dtype=torch.uint8, device="cuda")
+    assert ops.scene_statistics(frames, of=of, out=out, workspace=workspace) is out
+    torch.cuda.synchronize()
+    error, allowed = np.abs(cuda.to_host(out).astype(np.float64) - truth_of(name, of)), tolerance_of(name, of)
+    assert (error <= allowed).all(), np.argwhere(error > allowed)[:5]
+    again = torch.full_like(out, float("nan"))
+    ops.scene_statistics(frames, of=of, out=again, workspace=workspace.fill_(127))
+    assert torch.equal(out, again)
+
+
+def test_scene_statistics_of_strided_frames() -> None:
+    torch = cuda.require()
+    frames = torch.from_numpy(frames_of("odd")).cuda()
+    strided = torch.full((2, 2, frames.shape[3], 2 * frames.shape[2]), 9.0, device="cuda")
+    strided = strided.transpose(2, 3)[:, :, ::2]
+    strided.copy_(frames)
+    results = []
+    for given in (frames, strided):
+        out = cuda.nan_like((2, 176), np.float32)
+        workspace = torch.empty(_core.scene_statistics_workspace(given), dtype=torch.uint8, device="cuda")
+        results.append(ops.scene_statistics(given, out=out, workspace=workspace))
+    assert torch.equal(*results)
+
+
+def test_lengths_out_of_range_stay_inside() -> None:
+    torch = cuda.require()
+    q = torch.arange(12.0, device="cuda").reshape(2, 6)
+    wild = torch.tensor([-5, 99], device="cuda")
+    held = torch.tensor([1, 6], device="cuda")
+    for a, b in zip(
+        torch.ops.vqafast.hysteresis_pool(q, wild), torch.ops.vqafast.hysteresis_pool(q, held), strict=True
+    ):
+        assert torch.equal(a, b)
+    x = torch.randn(2, 6, 5, device="cuda")
+    assert torch.equal(
+        torch.ops.vqafast.cgin(x, x, x, x, x, x, wild), torch.ops.vqafast.cgin(x, x, x, x, x, x, held)
+    )
