@@ -32,8 +32,9 @@ def _scene_statistics(
     r"""Measure how far the local statistics of pictures are from those of natural scenes.
 
     With :math:`Y` the chosen map, :math:`I = 255 Y - 127.5`, :math:`D` the change of :math:`I` to the next
-    picture, :math:`\mu` and :math:`\sigma^2` the mean and variance of :math:`I` under a 7x7 Gaussian window of
-    standard deviation 7/6, and :math:`s = \sqrt{\sigma^2 + 10^{-3}}`, the mean-subtracted contrast-normalised (MSCN) coefficients are
+    picture, :math:`\mu` and :math:`\sigma^2` the mean and variance of :math:`I` under a 7x7 Gaussian window
+    of standard deviation 7/6, and :math:`s = \sqrt{\sigma^2 + 10^{-3}}`, the mean-subtracted
+    contrast-normalised (MSCN) coefficients are
 
     .. math:: \hat I(i, j) = \frac{I(i, j) - \mu(i, j)}{s(i, j) + 1}
 
@@ -156,24 +157,19 @@ def _measured(y: _Maps, name: SceneMap) -> _Maps:
     if name == "gradient":
         across = np.diff(y, axis=3, append=y[..., -1:])
         down = np.diff(y, axis=2, append=y[:, :, -1:])
-        result: _Maps = np.sqrt(across * across + down * down)
-        return result
+        return np.asarray(np.sqrt(across * across + down * down))
     if name == "detail":
         wide = np.pad(y, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
         beside = wide[..., 1:-1, :-2] + wide[..., 1:-1, 2:]
         over = wide[..., :-2, 1:-1] + wide[..., 2:, 1:-1]
-        return y.dtype.type(0.5) + y - (beside + over) / 4
+        return np.asarray(y.dtype.type(0.5) + y - (beside + over) / 4)
     if name == "difference":
-        change: _Maps = y.dtype.type(0.5) + (y[:, 1] - y[:, 0]) / 2
-        return np.stack([change, change], axis=1)
+        change = y.dtype.type(0.5) + (y[:, 1] - y[:, 0]) / 2
+        return np.asarray(np.stack([change, change], axis=1))
     return y
 
 
-def evaluate(
-    frames: npt.ArrayLike,
-    dtype: npt.DTypeLike,
-    of: SceneMap = "luma",
-) -> _Maps:
+def evaluate(frames: npt.ArrayLike, dtype: npt.DTypeLike, of: SceneMap = "luma") -> _Maps:
     """Evaluate the definition step by step in `dtype`."""
     y: _Maps = _measured(np.asarray(frames).astype(dtype), of)
     levels = y * 255 - y.dtype.type(127.5)
@@ -189,11 +185,7 @@ def evaluate(
     )
 
 
-def reference(
-    frames: npt.ArrayLike,
-    *,
-    of: SceneMap = "luma",
-) -> npt.NDArray[np.float64]:
+def reference(frames: npt.ArrayLike, *, of: SceneMap = "luma") -> npt.NDArray[np.float64]:
     """Evaluate the definition in float64."""
     result: npt.NDArray[np.float64] = evaluate(frames, np.float64, of).astype(np.float64)
     return result
