@@ -10,7 +10,7 @@ from tests.models.small import features  # noqa: E402
 
 from vqafast.models import registry  # noqa: E402
 from vqafast.models.a2inet.functional import moment_pool  # noqa: E402
-from vqafast.models.a2inet.lite import QUALITY_DIM, SEMANTIC_DIM  # noqa: E402
+from vqafast.models.a2inet.lite import QUALITY_DIM, QUALITY_MAPS, SEMANTIC_DIM  # noqa: E402
 from vqafast.models.a2inet.modules import A2INetHead  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
 from vqafast.models.backbones.compact_resnet import CompactResNet  # noqa: E402
@@ -61,7 +61,7 @@ def views(seed, patches=3):
 
 
 def test_dimensions():
-    assert 2 * sum(FilterBank.stage_channels) == QUALITY_DIM
+    assert 2 * sum(FilterBank.stage_channels) * len(QUALITY_MAPS) == QUALITY_DIM
     assert 2 * sum(CompactResNet.stage_channels) == SEMANTIC_DIM
 
 

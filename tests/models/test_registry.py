@@ -53,11 +53,12 @@ def test_round_trip() -> None:
 def test_quality_view_defaults_and_round_trip() -> None:
     """A model.json from before these fields reads as it did, and what is set is kept."""
     old = parse(GOOD, Path("x"))
-    assert (old.quality.adaptive, old.quality.features) == (False, "graph")
+    assert (old.quality.adaptive, old.quality.features, old.quality.maps) == (False, "graph", ("luma",))
     data = copy.deepcopy(GOOD)
-    data["views"]["quality"] |= {"adaptive": True, "features": "scene_statistics"}
+    data["views"]["quality"] |= {"adaptive": True, "features": "scene_statistics", "maps": ["luma", "detail"]}
     spec = parse(data, Path("x"))
     assert (spec.quality.adaptive, spec.quality.features) == (True, "scene_statistics")
+    assert spec.quality.maps == ("luma", "detail")
     assert spec != old
     written = to_json(spec)
     assert written["views"]["quality"]["adaptive"] is True

@@ -20,7 +20,7 @@ from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported  #
 from vqafast.models import registry  # noqa: E402
 from vqafast.models.a2inet.export import TOLERANCE, _backbone, export_model  # noqa: E402
 from vqafast.models.a2inet.functional import moment_pool  # noqa: E402
-from vqafast.models.a2inet.lite import QUALITY_DIM  # noqa: E402
+from vqafast.models.a2inet.lite import QUALITY_DIM, QUALITY_MAPS  # noqa: E402
 from vqafast.models.a2inet.lite import QUALITY_VIEW as LITE_VIEW  # noqa: E402
 from vqafast.models.a2inet.network import A2INet  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
@@ -264,7 +264,10 @@ def test_features_of_an_op_need_no_graph(tmp_path: Path) -> None:
     runtime = A2INetRuntime(spec, threads=1)
     views = [runtime.ingest_quality(sample(k, width=120, height=96)) for k in range(2)]
     got = runtime.quality_features(views)
-    expected = [scene_statistics.reference(v).mean(axis=0) for v in views]
+    expected = [
+        np.concatenate([scene_statistics.reference(v, of=of).mean(axis=0) for of in QUALITY_MAPS])
+        for v in views
+    ]
     close(got, np.stack(expected), 1e-3)
     # What the op cannot take is refused in words about the video, before any of it is decoded.
     assert runtime.min_side == 96

@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
+from vqafast.models.a2inet.lite import QUALITY_DIM  # noqa: E402
 from vqafast.training import metrics  # noqa: E402
 from vqafast.training.lite import baseline, card, head, protocol, report, semantic, uncertainty  # noqa: E402
 from vqafast.training.lite.data import Dataset, fold_of  # noqa: E402
@@ -18,12 +19,12 @@ def made_up(sources=12, versions=8):
     rng = np.random.default_rng(1)
     quality, views, frames, labels, names, records, bits, clean = [], [], [], [], [], [], [], {}
     for s in range(sources):
-        bias = rng.normal(size=176).astype(np.float32)
+        bias = rng.normal(size=QUALITY_DIM).astype(np.float32)
         clean[f"masters/s{s}.0.mkv"] = np.exp(0.2 * bias)
         picture = rng.integers(0, 255, (3, 144, 192), dtype=np.uint8)
         for v in range(versions):
             level = v / versions
-            signal = 0.2 * bias + 0.05 * rng.normal(size=(3 + v % 2, 176))
+            signal = 0.2 * bias + 0.05 * rng.normal(size=(3 + v % 2, QUALITY_DIM))
             signal[:, :20] += level
             quality.append(np.exp(signal).astype(np.float32))
             views.append(np.stack([picture] * 2))
@@ -113,7 +114,7 @@ def test_runs_stay_inside_their_version(data):
 def test_the_prior_is_appended_to_both_sequences(data):
     samples = samples_of(data, prior=True)
     assert samples.prior == PRIOR
-    assert samples.quality.shape[2] == 176 + PRIOR
+    assert samples.quality.shape[2] == QUALITY_DIM + PRIOR
     assert samples.semantic.shape[2] == 32 + PRIOR
     for sequence in (samples.quality, samples.semantic):
         np.testing.assert_array_equal(sequence[3, 0, -PRIOR:], data.bitstream[3])
@@ -174,7 +175,7 @@ def test_pretraining_is_deterministic_and_returns_a_frozen_backbone(data):
 
 
 def test_each_sample_takes_the_nearest_view(data):
-    net = semantic.pretrain(data.views[:48], np.zeros((48, 176), np.float32), epochs=0, seed=0)
+    net = semantic.pretrain(data.views[:48], np.zeros((48, QUALITY_DIM), np.float32), epochs=0, seed=0)
     pictures = [np.stack([v[0], 255 - v[0]]) for v in data.views[:1]]
     (rows,) = semantic.extract(net, pictures, [5])
     assert rows.shape == (5, 32)

@@ -80,8 +80,10 @@ class Fields:
         low = math.nextafter(0.0, 1.0) if positive else -math.inf
         return tuple(self._number(name, v, low, math.inf) for v in value)
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self._get(name, _MISSING)
+    def texts(self, name: str, *, default: Any = _MISSING) -> tuple[str, ...]:
+        value = self._get(name, default)
+        if value is default:
+            return tuple(value)
         if not isinstance(value, list) or not value or not all(isinstance(v, str) and v for v in value):
             raise self._wrong(name, "a list of one or more non-empty strings", value)
         return tuple(value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqafast.errors import ModelError
+from vqafast.ops.scene_statistics import SCENE_MAPS
 
 from ._fields import Fields
 from .spec import (
@@ -138,10 +139,16 @@ def _quality(f: Fields) -> QualityView:
         temporal=f.optional_choice("temporal", ("pair",)),
         adaptive=f.boolean("adaptive", default=False),
         features=f.choice("features", ("graph", "scene_statistics"), default="graph"),
+        maps=f.texts("maps", default=("luma",)),
     )
     f.done()
     if (view.patches is None) != (view.size is None):
         raise ModelError("model.json: views.quality.patches and size must be given together")
+    unknown = sorted(set(view.maps) - set(SCENE_MAPS))
+    if unknown or not view.maps:
+        raise ModelError(
+            f"model.json: views.quality.maps must be of {list(SCENE_MAPS)}, got {list(view.maps)}"
+        )
     if view.temporal == "pair" and output != "luma":
         raise ModelError("model.json: views.quality.output must be luma for pair views")
     return view

@@ -43,7 +43,8 @@ class QualityView:
 
     `temporal` "pair" stacks the luma of two successive frames as two channels. `adaptive` takes
     `patches` as the largest grid: a picture gets no more than cover it. `features` "graph" runs
-    quality.onnx, "scene_statistics" the op of that name, which needs no weights.
+    quality.onnx, "scene_statistics" the op of that name, which needs no weights, on each of `maps`:
+    its features stand side by side in their order.
     """
 
     patches: tuple[int, int] | None
@@ -55,6 +56,7 @@ class QualityView:
     temporal: str | None
     adaptive: bool = False
     features: str = "graph"
+    maps: tuple[str, ...] = ("luma",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ _DCT_BANDS = 10
 
 _Maps = npt.NDArray[np.floating[Any]]
 SceneMap = Literal["luma", "gradient", "detail", "difference"]
+SCENE_MAPS: tuple[SceneMap, ...] = get_args(SceneMap)
 
 
 def _scene_statistics(
@@ -172,8 +173,9 @@ def _measured(y: _Maps, name: SceneMap) -> _Maps:
 def evaluate(frames: npt.ArrayLike, dtype: npt.DTypeLike, of: SceneMap = "luma") -> _Maps:
     """Evaluate the definition step by step in `dtype`."""
     y: _Maps = _measured(np.asarray(frames).astype(dtype), of)
-    levels = y * 255 - y.dtype.type(127.5)
-    x, d = levels[:, 0], levels[:, 1] - levels[:, 0]
+    levels: _Maps = y * 255 - y.dtype.type(127.5)
+    x: _Maps = levels[:, 0]
+    d: _Maps = levels[:, 1] - x
     stages = [_scale_maps(x, d)]
     for _ in range(1, _SCALES):
         x, d = _halve(x), _halve(d)

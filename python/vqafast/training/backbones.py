@@ -12,8 +12,13 @@ import torch
 
 from vqafast.errors import InvalidArgument, TooSmall, Unsupported
 from vqafast.models.a2inet.functional import moment_pool
-from vqafast.models.a2inet.views import STATISTICS_SIDE, quality_view, selector_of, semantic_view
-from vqafast.ops import scene_statistics
+from vqafast.models.a2inet.views import (
+    STATISTICS_SIDE,
+    patch_statistics,
+    quality_view,
+    selector_of,
+    semantic_view,
+)
 from vqafast.training.feature_store import StoreKey
 
 if TYPE_CHECKING:
@@ -151,8 +156,7 @@ class Backbones:
     def quality_features(self, views: Sequence[Float32], threads: int) -> Float32:
         """Features ``(n, Cq)`` of the patches of n samples, averaged over the patches of each."""
         if self._quality is None:
-            rows = [scene_statistics(v, threads=threads).mean(axis=0, dtype=np.float64) for v in views]
-            return np.stack(rows).astype(np.float32)
+            return np.stack([patch_statistics(v, self.quality_spec.maps, threads=threads) for v in views])
         return self._branch(self._quality, views, whole=False)
 
     def semantic_features(self, views: Sequence[Float32]) -> Float32:

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from vqafast.models.a2inet.lite import QUALITY_VIEW, SEMANTIC_VIEW
-from vqafast.models.a2inet.views import quality_view, semantic_view
-from vqafast.ops import scene_statistics
+from vqafast.models.a2inet.views import patch_statistics, quality_view, semantic_view
 from vqafast.training.synthesis import ffmpeg
 from vqafast.training.synthesis.index import read_index
 from vqafast.training.synthesis.label import display_filter
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 #: of several samples. Scoring samples more sparsely; see the model card.
 TRAINING_RATE = 6.0
 #: Part of a cached file's name: raise it when features or views change.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 #: Semantic views kept of each version, spread over its samples: pictures of one second are alike.
 VIEWS = 2
 
@@ -47,7 +46,7 @@ VIEWS = 2
 class VersionFeatures:
     """One version: T samples, its labels and where it came from.
 
-    `quality` ``(T, 176)``; `views` ``(VIEWS, 3, h, w)`` uint8 RGB; `frame_labels` ``(T,)`` VMAF of
+    `quality` ``(T, QUALITY_DIM)``; `views` ``(VIEWS, 3, h, w)`` uint8 RGB; `frame_labels` ``(T,)`` VMAF of
     each sampled frame; `label` the mean VMAF over all frames; `bitstream` one value for each of
     `BITSTREAM_FEATURES`.
     """
@@ -74,7 +73,7 @@ def extract(file: Path, width: int, height: int, scaler: str = "bicubic") -> dic
                 if len(sampled.frames) < 2:
                     continue
                 patches = quality_view(sampled.frames, QUALITY_VIEW, draw=0, seed=0, threads=1)
-                quality.append(scene_statistics(patches, threads=1).mean(axis=0, dtype=np.float64))
+                quality.append(patch_statistics(patches, QUALITY_VIEW.maps, threads=1))
                 view = semantic_view(sampled.frames[0], SEMANTIC_VIEW, threads=1)[0]
                 views.append(np.clip(np.rint(view * 255), 0, 255).astype(np.uint8))
                 indices.append(sampled.frames[0].index)
@@ -83,7 +82,7 @@ def extract(file: Path, width: int, height: int, scaler: str = "bicubic") -> dic
     kept = np.linspace(0, len(views) - 1, VIEWS).round().astype(int)
     stream = bitstream_features(file, width, height)
     return {
-        "quality": np.stack(quality).astype(np.float32),
+        "quality": np.stack(quality),
         "views": np.stack([views[i] for i in kept]),
         "indices": np.array(indices),
         "bitstream": np.array([stream[name] for name in BITSTREAM_FEATURES], dtype=np.float32),
@@ -138,7 +137,7 @@ def _master_record(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_master(root: Path, record: dict[str, Any]) -> NDArray[np.float32]:
-    """Mean quality features ``(176,)`` of the clean master of a version."""
+    """Mean quality features ``(QUALITY_DIM,)`` of the clean master of a version."""
     with np.load(_cached(root, _master_record(record))) as arrays:
         mean: NDArray[np.float32] = arrays["quality"].mean(axis=0)
     return mean

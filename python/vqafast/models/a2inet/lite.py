@@ -17,15 +17,17 @@ NAMES = {"pixels": "a2inet-lite", "hybrid": "a2inet-lite-hybrid"}
 #: Raised whenever any score moves.
 VERSION = "0.2.0"
 
-#: Mean and deviation of every channel of the scene statistics (ops.scene_statistics).
-QUALITY_DIM = 176
+#: What the scene statistics are of: each shows faults that the others do not.
+QUALITY_MAPS = ("luma", "gradient", "detail", "difference")
+#: Mean and deviation of every channel of the scene statistics (ops.scene_statistics), map by map.
+QUALITY_DIM = 176 * len(QUALITY_MAPS)
 #: Mean and deviation of the map of `CompactResNet`.
 SEMANTIC_DIM = 32
 
 SAMPLING = SamplingSpec(kind="time_grid", rate=Fraction(2), burst=2, window=8)
 QUALITY_VIEW = QualityView(
     patches=(5, 3), size=256, align=16, output="luma", mean=(0.0,), std=(1.0,), temporal="pair",
-    adaptive=True, features="scene_statistics",
+    adaptive=True, features="scene_statistics", maps=QUALITY_MAPS,
 )  # fmt: skip
 SEMANTIC_VIEW = SemanticView(short_side=144, output="rgb", mean=(0.0,) * 3, std=(1.0,) * 3, temporal=None)
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from vqafast.engines import Engine, create_engine
 from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported
-from vqafast.ops import cgin, moment_pool, scene_statistics
+from vqafast.ops import cgin, moment_pool
 from vqafast.video.bitstream_stats import BITSTREAM_FEATURES
 
-from .views import STATISTICS_SIDE, quality_view, selector_of, semantic_view
+from .views import STATISTICS_SIDE, patch_statistics, quality_view, selector_of, semantic_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +145,7 @@ class A2INetRuntime:
             return self._branch(self._quality, views, dim, False)
         out = np.empty((len(views), dim), dtype=np.float32)
         for row, patches in zip(out, views, strict=True):
-            row[:] = scene_statistics(patches, threads=self.threads).mean(axis=0, dtype=np.float64)
+            row[:] = patch_statistics(patches, self.spec.quality.maps, threads=self.threads)
         return out
 
     def semantic_features(self, views: Sequence[Float32]) -> Float32:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqafast.errors import InvalidArgument
-from vqafast.ops import frame_ingest
+from vqafast.ops import frame_ingest, scene_statistics
 from vqafast.video.formats import display_size
 from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount, fit_short_side, patch_grid
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vqafast.ops.scene_statistics import SceneMap
     from vqafast.video.source import Frame
 
     from ..spec import QualityView, SamplingSpec, SemanticView
@@ -80,6 +83,19 @@ def quality_view(
     luma = _ingest(first, crops, view, threads)
     after = luma if second is first else _ingest(second, crops, view, threads)
     return np.concatenate([luma, after], axis=1)
+
+
+def patch_statistics(patches: Float32, maps: Sequence[str], *, threads: int) -> Float32:
+    """Scene statistics of each of `maps`, averaged over the patches ``(P, 2, h, w)`` of one sample.
+
+    Returns
+    -------
+    ndarray
+        ``(176 * len(maps),)`` float32.
+    """
+    rows = [scene_statistics(patches, of=cast("SceneMap", name), threads=threads) for name in maps]
+    means = np.concatenate([row.mean(axis=0, dtype=np.float64) for row in rows])
+    return means.astype(np.float32)
 
 
 def semantic_view(frame: Frame, view: SemanticView, *, threads: int) -> Float32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +19,16 @@ if TYPE_CHECKING:
 LANDMARKS = 3000
 
 
-def _standardised(data: Dataset, inside: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean quality features over a version's samples ``(N, 176)``; constants from `inside` alone."""
-    mean = np.stack([q.mean(axis=0, dtype=np.float64) for q in data.quality])
+#: The first features are those of luma: what a regression on hand-crafted features had before other maps.
+LUMA = 176
+
+
+def _standardised(data: Dataset, inside: NDArray[np.int64], width: int | None) -> NDArray[np.float64]:
+    """The first `width` (None: all) quality features, averaged over a version's samples ``(N, width)``.
+
+    Constants come from `inside` alone.
+    """
+    mean = np.stack([q[:, :width].mean(axis=0, dtype=np.float64) for q in data.quality])
     squeezed = np.arcsinh(mean / (np.percentile(np.abs(mean[inside]), 5, axis=0) + 1e-4))
     own = squeezed[inside]
     x: NDArray[np.float64] = (squeezed - own.mean(axis=0)) / (own.std(axis=0) + 1e-3)
@@ -28,10 +36,11 @@ def _standardised(data: Dataset, inside: NDArray[np.int64]) -> NDArray[np.float6
 
 
 def ridge(
-    data: Dataset, inside: NDArray[np.int64], outside: NDArray[np.int64], strength: float = 10.0
-) -> NDArray[np.float64]:
+    data: Dataset, inside: NDArray[np.int64], outside: NDArray[np.int64], *,
+    width: int | None = LUMA, strength: float = 10.0,
+) -> NDArray[np.float64]:  # fmt: skip
     """Ridge regression; returns scores of `outside`."""
-    x, y = _standardised(data, inside), data.labels.astype(np.float64)
+    x, y = _standardised(data, inside, width), data.labels.astype(np.float64)
     a = x[inside]
     weights = cho_solve(
         cho_factor(a.T @ a + strength * np.eye(a.shape[1])), a.T @ (y[inside] - y[inside].mean())
@@ -41,17 +50,17 @@ def ridge(
 
 
 def kernel_ridge(
-    data: Dataset, inside: NDArray[np.int64], outside: NDArray[np.int64],
-    strength: float = 0.3, gamma: float = 0.3 / 176,
+    data: Dataset, inside: NDArray[np.int64], outside: NDArray[np.int64], *,
+    width: int | None = LUMA, strength: float = 0.3, gamma: float = 0.3,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Ridge regression with a Gaussian kernel on landmark rows (Nystroem); a stand-in for an SVR."""
-    x, y = _standardised(data, inside), data.labels.astype(np.float64)
+    x, y = _standardised(data, inside, width), data.labels.astype(np.float64)
     rng = np.random.default_rng(0)
     marks = x[rng.permutation(inside)[:LANDMARKS]]
 
     def kernel(a: NDArray[np.float64]) -> NDArray[np.float64]:
         distance = (a**2).sum(1)[:, None] + (marks**2).sum(1)[None] - 2 * a @ marks.T
-        similarity: NDArray[np.float64] = np.exp(-gamma * np.maximum(distance, 0))
+        similarity: NDArray[np.float64] = np.exp(-gamma / x.shape[1] * np.maximum(distance, 0))
         return similarity
 
     own, mean = kernel(x[inside]), y[inside].mean()
@@ -61,4 +70,9 @@ def kernel_ridge(
     return scores
 
 
-BASELINES: dict[str, Callable[..., NDArray[np.float64]]] = {"ridge": ridge, "kernel_ridge": kernel_ridge}
+#: Linear and kernel regression on luma's features, and on those of all maps.
+BASELINES: dict[str, Callable[..., NDArray[np.float64]]] = {
+    "ridge": ridge,
+    "kernel_ridge": kernel_ridge,
+    "kernel_ridge_maps": partial(kernel_ridge, width=None),
+}

@@ -22,7 +22,7 @@ class Dataset:
     """N versions; lists are per version, ``T_i`` samples each.
 
     `views` holds a few semantic views of each version, ``(V, 3, h, w)`` uint8; `bitstream` is
-    ``(N, F)``; `clean` maps a master to the mean quality features ``(176,)`` of it.
+    ``(N, F)``; `clean` maps a master to the mean quality features ``(QUALITY_DIM,)`` of it.
     """
 
     records: list[dict[str, Any]]

@@ -42,7 +42,7 @@ class Trained:
 
 
 def clean_targets(data: Dataset, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Standardised, compressed statistics of the clean master of each chosen version ``(n, 176)``.
+    """Standardised, compressed statistics of the clean master of each chosen version ``(n, QUALITY_DIM)``.
 
     Constants come from the chosen versions' masters alone: nothing leaks from the other folds.
     """

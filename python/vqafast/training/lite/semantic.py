@@ -37,7 +37,7 @@ class StatisticsPredictor(nn.Module):
         self.readout = nn.Linear(SEMANTIC_DIM, QUALITY_DIM)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` RGB in 0..1 -> ``(N, 176)`` standardised statistics."""
+        """``(N, 3, H, W)`` RGB in 0..1 -> ``(N, QUALITY_DIM)`` standardised statistics."""
         out: Tensor = self.readout(moment_pool(self.backbone(frames)))
         return out
 
@@ -59,7 +59,7 @@ def _crop(view: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
 def pretrain(
     views: Sequence[NDArray[np.uint8]], targets: NDArray[np.float32], *, epochs: int, seed: int
 ) -> CompactResNet:
-    """Train on versions with `targets` ``(N, 176)``, standardised; returns the frozen backbone."""
+    """Train on versions with `targets` ``(N, QUALITY_DIM)``, standardised; returns the frozen backbone."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = StatisticsPredictor()
