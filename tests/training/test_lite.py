@@ -25,7 +25,7 @@ def made_up(sources=12, versions=8):
         for v in range(versions):
             level = v / versions
             signal = 0.2 * bias + 0.05 * rng.normal(size=(3 + v % 2, QUALITY_DIM))
-            signal[:, :20] += level
+            signal[:, : QUALITY_DIM // 9] += level
             quality.append(np.exp(signal).astype(np.float32))
             views.append(np.stack([picture] * 2))
             labels.append(100 * (1 - level))

@@ -145,7 +145,9 @@ def _cuda_build() -> Finding:
     info = _core.build_info()
     if info["cuda"]:
         targets = " ".join(str(a) for a in info["cuda_architectures"])
-        return Finding("cuda build", "ok", f"the ops have CUDA kernels for {targets}; scoring runs on the CPU")
+        return Finding(
+            "cuda build", "ok", f"the ops have CUDA kernels for {targets}; scoring runs on the CPU"
+        )
     return Finding("cuda build", "absent", "this build has no CUDA kernels: scoring runs on the CPU")
 
 

@@ -12,10 +12,14 @@ by mean and standard deviation like any other backbone's (A2INet, section 3.1).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d
+from torch.nn.functional import avg_pool2d, conv2d, pad
+
+if TYPE_CHECKING:
+    from vqafast.ops.scene_statistics import SceneMap
 
 SCALES = 4
 SCALE_CHANNELS = 13
@@ -57,12 +61,30 @@ def _share_below(x: Tensor, level: float) -> Tensor:
     return 1.0 / (1.0 + ratio * ratio)
 
 
+def _measured(frames: Tensor, of: SceneMap) -> Tensor:
+    """The map of pictures ``(N, 2, H, W)``."""
+    wide = pad(frames, (1, 1, 1, 1), mode="replicate")
+    left, right = wide[..., 1:-1, :-2], wide[..., 1:-1, 2:]
+    above, below = wide[..., :-2, 1:-1], wide[..., 2:, 1:-1]
+    match of:
+        case "gradient":
+            return torch.sqrt((right - frames) ** 2 + (below - frames) ** 2)
+        case "detail":
+            return 0.5 + frames - ((left + right) + (above + below)) / 4
+        case "difference":
+            change = 0.5 + (frames[:, 1:] - frames[:, :1]) / 2
+            return torch.cat([change, change], dim=1)
+        case "luma":
+            return frames
+
+
 class FilterBank(nn.Module):
     """Fixed quality-aware features of luma pairs.
 
     Input ``(N, 2, H, W)``: luma in 0..1 of a frame and of the next one; H, W >= 96. Output: a
     tuple of stage maps ``(N, C_i, H_i, W_i)``: four scales, then DCT bands, then grid phases.
     There is nothing to train; the constants are buffers so that export needs no special case.
+    `of` is the map that is measured; see `vqafast.ops.scene_statistics`.
     """
 
     stage_channels = (*(SCALE_CHANNELS,) * SCALES, 2 * DCT_BANDS, GRID)
@@ -72,8 +94,9 @@ class FilterBank(nn.Module):
     bands: Tensor
     phase: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, of: SceneMap = "luma") -> None:
         super().__init__()
+        self.of = of
         dct, bands = _dct_filters()
         self.register_buffer("gauss", _gaussian())
         self.register_buffer("dct", dct)
@@ -83,7 +106,7 @@ class FilterBank(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Stage maps of `frames`; see the class for shapes."""
         # centred grey levels: smaller squares, so less cancellation in the variance
-        levels = frames * 255.0 - 127.5
+        levels = _measured(frames, self.of) * 255.0 - 127.5
         now = levels[:, :1]
         change = levels[:, 1:] - now
         stages = []
