@@ -10,14 +10,14 @@ from tests.models.small import features  # noqa: E402
 
 from vqafast.models import registry  # noqa: E402
 from vqafast.models.a2inet.functional import moment_pool  # noqa: E402
+from vqafast.models.a2inet.kernel import KernelRegression  # noqa: E402
 from vqafast.models.a2inet.lite import QUALITY_DIM, QUALITY_MAPS, SEMANTIC_DIM  # noqa: E402
 from vqafast.models.a2inet.modules import A2INetHead  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
-from vqafast.models.backbones.compact_resnet import CompactResNet  # noqa: E402
 from vqafast.models.backbones.filter_bank import FilterBank  # noqa: E402
+from vqafast.models.backbones.scene_descriptors import SceneDescriptors  # noqa: E402
 from vqafast.scoring.report import pooler_of  # noqa: E402
-from vqafast.training.lite.head import Samples, head_config, predict  # noqa: E402
-from vqafast.training.lite.protocol import Trained  # noqa: E402
+from vqafast.training.lite.head import Ensemble, Samples, head_config, predict  # noqa: E402
 from vqafast.training.lite.publish import publish  # noqa: E402
 from vqafast.video.bitstream_stats import BITSTREAM_FEATURES  # noqa: E402
 
@@ -26,29 +26,30 @@ def trained(kind, members=2):
     """Random heads in the shape that training leaves behind."""
     torch.manual_seed(3)
     prior = len(BITSTREAM_FEATURES) if kind == "hybrid" else 0
-    heads = []
+    heads, kernels = [], []
     for _ in range(members):
         head = A2INetHead(head_config(QUALITY_DIM + prior, SEMANTIC_DIM + prior))
         head.fit_constants(torch.rand(50, QUALITY_DIM + prior) * 9, torch.rand(50, SEMANTIC_DIM + prior))
         heads.append(head.eval())
-    return Trained(CompactResNet().eval(), {kind: heads})
+        kernel = KernelRegression(QUALITY_DIM + prior, 6, 30)
+        for name in ("projection", "landmarks", "coefficients", "offset"):
+            kernel.get_buffer(name).copy_(torch.randn(kernel.get_buffer(name).shape) * 0.1)
+        kernels.append(kernel.eval())
+    return Ensemble(heads, kernels, 0.7)
 
 
 @pytest.fixture(scope="module")
 def modules():
-    parts = trained("pixels")
-    return parts.semantic, parts.heads["pixels"]
+    return trained("pixels")
 
 
 @pytest.fixture(scope="module")
 def runtime(modules, tmp_path_factory):
     directory = tmp_path_factory.mktemp("lite")
-    net, heads = modules
-    publish(Trained(net, {"pixels": heads}), "pixels", directory, figures={})
+    publish(modules, "pixels", directory, figures={})
     spec = registry.load(directory)
     graphs = ["align.onnx", "semantic.onnx", "temporal.onnx"]
-    weights = ["head_0.safetensors", "semantic.safetensors"]
-    assert sorted(spec.files) == sorted(graphs + weights)
+    assert sorted(spec.files) == sorted([*graphs, "head_0.safetensors"])
     return A2INetRuntime(spec, threads=1)
 
 
@@ -62,33 +63,36 @@ def views(seed, patches=3):
 
 def test_dimensions():
     assert 2 * sum(FilterBank.stage_channels) * len(QUALITY_MAPS) == QUALITY_DIM
-    assert 2 * sum(CompactResNet.stage_channels) == SEMANTIC_DIM
+    assert 2 * sum(SceneDescriptors.stage_channels) == SEMANTIC_DIM
 
 
 @torch.no_grad()
 def test_runtime_equals_torch(modules, runtime):
-    net, heads = modules
     samples = [views(seed) for seed in range(5)]
     quality, semantic = features(runtime, samples)
     banks = [FilterBank(of) for of in QUALITY_MAPS]
     patches = [torch.from_numpy(v["quality"]) for v in samples]
     expected_q = torch.stack([torch.cat([moment_pool(b(p)).mean(0) for b in banks]) for p in patches])
-    expected_s = torch.cat([moment_pool(net(torch.from_numpy(v["semantic"]))) for v in samples])
+    expected_s = torch.cat(
+        [moment_pool(SceneDescriptors()(torch.from_numpy(v["semantic"]))) for v in samples]
+    )
     np.testing.assert_allclose(quality, expected_q, rtol=1e-4, atol=2e-4)
     np.testing.assert_allclose(semantic, expected_s, rtol=1e-4, atol=1e-4)
 
     members = runtime.member_scores(quality, semantic)
-    pairs = [head(torch.from_numpy(quality)[None], torch.from_numpy(semantic)[None]) for head in heads]
-    np.testing.assert_allclose(members, torch.cat([series for _, series in pairs]), atol=1e-5)
+    q, s = torch.from_numpy(quality)[None], torch.from_numpy(semantic)[None]
+    frames = torch.cat([head(q, s)[1] for head in modules.heads])
+    beside = torch.cat([kernel(q) for kernel in modules.kernels])
+    assert (frames - beside).abs().min() > 1e-3
+    np.testing.assert_allclose(members, 0.3 * frames + 0.7 * beside, atol=1e-5)
     raw = runtime.frame_scores(quality, semantic)
     np.testing.assert_allclose(raw, members.mean(axis=0), atol=1e-6)
 
 
 def test_training_predicts_what_the_engine_scores(modules, runtime):
-    _, heads = modules
     quality, semantic = features(runtime, [views(seed) for seed in range(5)])
     samples = Samples.of([quality], [semantic], [np.zeros(5, np.float32)], np.zeros(1, np.float32))
-    predicted = predict(heads, samples)
+    predicted = predict(modules, samples)
     pooler = pooler_of(runtime.spec)
     pooled = pooler.pool(runtime.frame_scores(quality, semantic), "hysteresis")
     assert pooled == pytest.approx(float(np.clip(predicted.score[0], 0, 100)), abs=1e-3)
@@ -109,8 +113,9 @@ def test_the_hybrid_reads_the_bitstream_after_the_picture(tmp_path):
     quality, semantic = features(runtime, [views(seed) for seed in range(4)])
     got = runtime.member_scores(quality, semantic, seen[0])
     samples = Samples.of([quality], [semantic], [np.zeros(4, np.float32)], np.zeros(1, np.float32), seen[:1])
-    for head, series in zip(parts.heads["hybrid"], got, strict=True):
-        np.testing.assert_allclose(series, head(samples.quality, samples.semantic)[1][0], atol=1e-5)
+    for head, kernel, series in zip(parts.heads, parts.kernels, got, strict=True):
+        frames = head(samples.quality, samples.semantic)[1][0]
+        np.testing.assert_allclose(series, 0.3 * frames + 0.7 * kernel(samples.quality)[0], atol=1e-5)
 
 
 def test_batching_does_not_matter(runtime):

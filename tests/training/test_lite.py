@@ -6,28 +6,29 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
-from vqafast.models.a2inet.lite import QUALITY_DIM  # noqa: E402
+from vqafast.models.a2inet.kernel import KernelRegression  # noqa: E402
+from vqafast.models.a2inet.lite import QUALITY_DIM, SEMANTIC_DIM  # noqa: E402
 from vqafast.training import metrics  # noqa: E402
-from vqafast.training.lite import baseline, card, head, protocol, report, semantic, uncertainty  # noqa: E402
+from vqafast.training.lite import baseline, card, head, kernel, protocol, report, uncertainty  # noqa: E402
 from vqafast.training.lite.data import Dataset, fold_of  # noqa: E402
 
 PRIOR = 5
 
 
 def made_up(sources=12, versions=8):
-    """Quality falls with one statistic; each source adds a bias of its own that its views show."""
+    """Quality falls with some statistics; each source adds a bias of its own."""
     rng = np.random.default_rng(1)
-    quality, views, frames, labels, names, records, bits, clean = [], [], [], [], [], [], [], {}
+    quality, scenes, frames, labels, names, records, bits, clean = [], [], [], [], [], [], [], {}
     for s in range(sources):
         bias = rng.normal(size=QUALITY_DIM).astype(np.float32)
         clean[f"masters/s{s}.0.mkv"] = np.exp(0.2 * bias)
-        picture = rng.integers(0, 255, (3, 144, 192), dtype=np.uint8)
+        scene = rng.normal(size=SEMANTIC_DIM).astype(np.float32)
         for v in range(versions):
             level = v / versions
             signal = 0.2 * bias + 0.05 * rng.normal(size=(3 + v % 2, QUALITY_DIM))
             signal[:, : QUALITY_DIM // 9] += level
             quality.append(np.exp(signal).astype(np.float32))
-            views.append(np.stack([picture] * 2))
+            scenes.append(np.tile(scene, (len(signal), 1)))
             labels.append(100 * (1 - level))
             frames.append(np.full(len(signal), labels[-1], dtype=np.float32))
             bits.append([-4 * level, *np.eye(PRIOR - 1)[v % (PRIOR - 1)]])
@@ -38,7 +39,7 @@ def made_up(sources=12, versions=8):
                  "master": f"masters/s{s}.0.mkv", "width": 320, "height": 240}
             )  # fmt: skip
     return Dataset(
-        records, quality, views, frames, np.array(labels, np.float32), np.array(names),
+        records, quality, scenes, frames, np.array(labels, np.float32), np.array(names),
         np.array(bits, np.float32), clean,
     )  # fmt: skip
 
@@ -52,6 +53,12 @@ def small(epochs=30, members=2):
     return head.Recipe(epochs=epochs, batch=32, members=members)
 
 
+def alone(trained):
+    """An ensemble of one head, whose kernel regression has no part in the score."""
+    dims = trained.config.quality_dim
+    return head.Ensemble([trained], [KernelRegression(dims, 1, 1)], 0.0)
+
+
 def samples_of(data, prior=False):
     zeros = [np.zeros((len(q), 32), np.float32) for q in data.quality]
     bits = data.bitstream if prior else None
@@ -61,13 +68,13 @@ def samples_of(data, prior=False):
 def test_the_head_learns_and_is_deterministic(data):
     samples = samples_of(data)
     trained = head.fit(samples, recipe=small(40), seed=0)
-    scores = head.predict([trained], samples).score
+    scores = head.predict(alone(trained), samples).score
     assert metrics.srcc(scores, data.labels) > 0.9
     again = head.fit(samples, recipe=small(40), seed=0)
     for (name, a), b in zip(trained.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     other = head.fit(samples, recipe=small(40), seed=1)
-    assert not np.array_equal(head.predict([other], samples).score, scores)
+    assert not np.array_equal(head.predict(alone(other), samples).score, scores)
 
 
 def test_members_do_not_depend_on_how_many_train_at_once(data):
@@ -75,7 +82,7 @@ def test_members_do_not_depend_on_how_many_train_at_once(data):
     one = head.fit_ensemble(samples, recipe=small(2), seed=3)
     with head.workers(2) as pool:
         two = head.fit_ensemble(samples, recipe=small(2), seed=3, pool=pool)
-    assert len(one) == 2
+    assert len(one.heads) == len(one.kernels) == 2
     scores = head.predict(one, samples)
     np.testing.assert_array_equal(scores.members, head.predict(two, samples).members)
     first, second = scores.members
@@ -88,10 +95,10 @@ def test_members_do_not_depend_on_how_many_train_at_once(data):
 def test_padding_never_reaches_a_score(data):
     samples = samples_of(data)
     trained = head.fit(samples, recipe=small(2), seed=0)
-    before = head.predict([trained], samples)
+    before = head.predict(alone(trained), samples)
     hidden = torch.arange(samples.quality.shape[1])[None] >= samples.lengths[:, None]
     samples.quality[hidden] = 1e6
-    np.testing.assert_array_equal(head.predict([trained], samples).score, before.score)
+    np.testing.assert_array_equal(head.predict(alone(trained), samples).score, before.score)
 
 
 def test_runs_stay_inside_their_version(data):
@@ -127,16 +134,37 @@ def test_a_source_is_never_on_both_sides(data):
     assert fold_of("ffwasm_bbb1080p60", 5) == fold_of("skv_bbb", 5)
 
 
-def test_targets_use_the_chosen_masters_only(data):
-    chosen = np.arange(24)
-    before = protocol.clean_targets(data, chosen)
-    data.clean["masters/s11.0.mkv"] *= 100
-    np.testing.assert_array_equal(protocol.clean_targets(data, chosen), before)
-    data.clean["masters/s11.0.mkv"] /= 100
+def test_kernel_regression_solves_its_system(data):
+    """With every version a landmark, all axes and hardly any ridge it goes through its labels."""
+    samples = samples_of(data)
+    recipe = kernel.KernelRecipe(landmarks=10**6, axes=10**6, strength=1e-6, frames=0)
+    fitted = kernel.fit(samples, recipe, seed=0)
+    means = torch.stack(
+        [q[:n].double().mean(0) for q, n in zip(samples.quality, samples.lengths, strict=True)]
+    )
+    found = fitted.double()(means) / head.RAW_PER_VMAF
+    np.testing.assert_allclose(found, data.labels, atol=0.5)
+
+
+def test_kernel_regression_learns_is_deterministic_and_ignores_padding(data):
+    inside = np.arange(72)
+    samples = samples_of(data)
+    recipe = kernel.KernelRecipe(landmarks=50, axes=40)
+    fitted = kernel.fit(samples.rows(inside), recipe, seed=0)
+    ensemble = head.Ensemble([head.fit(samples, recipe=small(1), seed=0)], [fitted], 1.0)
+    unseen = head.predict(ensemble, samples).score[72:]
+    assert metrics.srcc(unseen, data.labels[72:]) > 0.8
+    wild = samples_of(data)
+    wild.quality[torch.arange(wild.quality.shape[1])[None] >= wild.lengths[:, None]] = 1e6
+    again = kernel.fit(wild.rows(inside), recipe, seed=0)
+    other = kernel.fit(samples.rows(inside), recipe, seed=1)
+    for (name, a), b in zip(fitted.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert not torch.equal(fitted.landmarks, other.landmarks)
 
 
 def test_cross_validation_scores_every_version_and_reports(data):
-    schedule = protocol.Schedule(1, small())
+    schedule = protocol.Schedule(small())
     scores = protocol.cross_validate(data, 3, schedule)
     assert set(scores) == {"pixels", "hybrid", *baseline.BASELINES}
     for name, got in scores.items():
@@ -164,24 +192,6 @@ def test_baselines_learn_and_do_not_see_the_held_out_labels(data):
         data.labels[outside] = 0
         np.testing.assert_array_equal(regress(data, inside, outside), scores)
         data.labels[:] = hidden
-
-
-def test_pretraining_is_deterministic_and_returns_a_frozen_backbone(data):
-    targets = protocol.clean_targets(data, np.arange(len(data.labels)))
-    nets = [semantic.pretrain(data.views, targets, epochs=1, seed=5) for _ in range(2)]
-    assert not any(p.requires_grad for p in nets[0].parameters())
-    for a, b in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_each_sample_takes_the_nearest_view(data):
-    net = semantic.pretrain(data.views[:48], np.zeros((48, QUALITY_DIM), np.float32), epochs=0, seed=0)
-    pictures = [np.stack([v[0], 255 - v[0]]) for v in data.views[:1]]
-    (rows,) = semantic.extract(net, pictures, [5])
-    assert rows.shape == (5, 32)
-    np.testing.assert_array_equal(rows[0], rows[1])
-    np.testing.assert_array_equal(rows[3], rows[4])
-    assert not np.array_equal(rows[0], rows[4])
 
 
 def simulated(n=4000, seed=0):

@@ -1,6 +1,6 @@
 // Runs a job on the GPU: its crops sorted by kernel, as many as fit in each launch.
 #include <algorithm>
-#include <climits>
+#include <iterator>
 
 #include "core/cuda_check.cuh"
 #include "ops/frame_ingest/frame_ingest_batch.h"
@@ -17,33 +17,50 @@ namespace {
 enum class Kernel { kScale1, kFilter, kDirect };
 constexpr Kernel kKernels[] = {Kernel::kScale1, Kernel::kFilter, Kernel::kDirect};
 
-constexpr std::size_t kSharedBytes = 48 << 10;  // what every device gives without being asked for more
+// What every device gives without being asked for more, in one part for each axis: each grows with the crop's extent on
+// that axis alone, so that crops which fit one by one also fit together.
+constexpr std::size_t kRowBytes = 4 << 10, kColumnBytes = 44 << 10;
 
-struct FilterShared {
-  FilterRoom room;
-  int filtered;  // floats
-
-  std::size_t bytes() const {
-    const std::size_t weights = static_cast<std::size_t>(kTileColumns) * room.columns + kTileRows * room.rows;
-    return (kTableInts + weights + filtered) * sizeof(float);
-  }
-};
-
-FilterShared filter_shared(const Batch& batch, const Crop& crop) {
+FilterRoom filter_room(const Batch& batch, const Crop& crop, const TileShape& tile) {
   const Axes luma = ingest::luma_axes(batch, crop);
-  // Chroma is subsampled, so it has no more taps.
-  FilterShared s{{luma.x.max_taps(), luma.y.max_taps()}, kTileRows * filtered_floats(reach(luma.x, kTileColumns))};
-  if (batch.target.chroma) {
-    const int samples = reach(ingest::chroma_axes(batch, crop).x, kTileColumns);
-    const int row = batch.target.semi_planar ? filtered_floats(2 * samples) : 2 * filtered_floats(samples);
-    s.filtered = std::max(s.filtered, kTileRows * row);
-  }
-  return s;
+  // Chroma is subsampled, so it has no more taps. Tables of rows are read in groups.
+  FilterRoom room{tile, luma.x.max_taps(), (luma.y.max_taps() + kTapGroup - 1) / kTapGroup * kTapGroup,
+                  filtered_pitch(luma.x, tile.columns()), 0};
+  if (batch.target.chroma) room.chroma_pitch = filtered_pitch(ingest::chroma_axes(batch, crop).x, tile.columns());
+  return room;
+}
+
+std::size_t shared_bytes(const FilterRoom& room, bool chroma) {
+  const std::size_t tables = (chroma ? 2 : 1) * static_cast<std::size_t>(table_floats(room));
+  return sizeof(float) * (tables + room.tile.rows * (room.luma_pitch + std::size_t{2} * room.chroma_pitch));
+}
+
+bool fits(const FilterRoom& room, bool chroma) {
+  const std::size_t rows = (chroma ? 2 : 1) * sizeof(float) * room.tile.rows * room.row_taps;
+  return rows <= kRowBytes && shared_bytes(room, chroma) - rows <= kColumnBytes;
 }
 
 Kernel kernel_for(const Batch& batch, const Crop& crop) {
   if (crop.width == batch.target.width && crop.height == batch.target.height) return Kernel::kScale1;
-  return filter_shared(batch, crop).bytes() <= kSharedBytes ? Kernel::kFilter : Kernel::kDirect;
+  const TileShape& smallest = kTiles[std::size(kTiles) - 1];
+  return fits(filter_room(batch, crop, smallest), batch.target.chroma) ? Kernel::kFilter : Kernel::kDirect;
+}
+
+// With the largest tile that fits; the smallest one does.
+FilterRoom filter_room(const Batch& batch, int crops) {
+  FilterRoom room{};
+  for (const TileShape& tile : kTiles) {
+    room = filter_room(batch, batch.crops[0], tile);
+    for (int k = 1; k < crops; ++k) {
+      const FilterRoom other = filter_room(batch, batch.crops[k], tile);
+      room.column_taps = std::max(room.column_taps, other.column_taps);
+      room.row_taps = std::max(room.row_taps, other.row_taps);
+      room.luma_pitch = std::max(room.luma_pitch, other.luma_pitch);
+      room.chroma_pitch = std::max(room.chroma_pitch, other.chroma_pitch);
+    }
+    if (fits(room, batch.target.chroma)) break;
+  }
+  return room;
 }
 
 SourcePlane source_plane(const TensorView& t) {
@@ -65,39 +82,38 @@ Batch batch_of(const ingest::Job& job) {
   return batch;
 }
 
-// Blocks that cover a crop's output.
-unsigned blocks(const char* op, const Target& t, int rows, int columns) {
-  const auto parts = [](int length, int part) { return (std::int64_t{length} + part - 1) / part; };
-  const std::int64_t count = parts(t.height, rows) * parts(t.width, columns);
-  VQAFAST_CHECK(op, count <= INT_MAX, "a crop of out must fit in one CUDA grid",
-                concat(t.height, " rows of ", t.width, " pixels, ", count, " blocks"));
-  return static_cast<unsigned>(count);
+// Blocks that cover the outputs of `crops` crops.
+dim3 grid_of(const char* op, const Target& t, int rows, int columns, int crops) {
+  constexpr unsigned kMaxDown = 65535;  // what CUDA allows in y
+  const auto parts = [](int length, int part) { return (static_cast<unsigned>(length) + part - 1) / part; };
+  const dim3 grid(parts(t.width, columns), parts(t.height, rows), static_cast<unsigned>(crops));
+  VQAFAST_CHECK(op, grid.y <= kMaxDown, "a crop of out must fit in one CUDA grid",
+                concat(t.height, " rows of ", t.width, " pixels, ", grid.y, " rows of blocks"));
+  return grid;
 }
 
 template <typename Sample>
 void launch(const char* op, cudaStream_t stream, Kernel kernel, const Batch& batch, int crops) {
-  const unsigned count = static_cast<unsigned>(crops);
   const Target& t = batch.target;
   switch (kernel) {
     case Kernel::kScale1: {
-      const dim3 grid(blocks(op, t, kCopySide, kCopySide), count);
-      ingest_scale1<Sample><<<grid, kThreads, 0, stream>>>(batch);
+      // Wide blocks write long rows; narrow ones waste fewer threads on narrow crops, and suit quarter turns, where
+      // lanes go down.
+      const int log2_groups = lanes_go_down(t) || t.width <= 8 * kCopyPack ? 3 : 4;
+      const int rows = (kThreads >> log2_groups) * kCopyPasses;
+      const dim3 grid = grid_of(op, t, rows, kCopyPack << log2_groups, crops);
+      ingest_scale1<Sample><<<grid, kThreads, 0, stream>>>(batch, log2_groups);
       break;
     }
     case Kernel::kFilter: {
-      FilterShared shared{};
-      for (int k = 0; k < crops; ++k) {
-        const FilterShared s = filter_shared(batch, batch.crops[k]);
-        shared.room.columns = std::max(shared.room.columns, s.room.columns);
-        shared.room.rows = std::max(shared.room.rows, s.room.rows);
-        shared.filtered = std::max(shared.filtered, s.filtered);
-      }
-      const dim3 grid(blocks(op, t, kTileRows, kTileColumns), count);
-      ingest_filter<Sample><<<grid, kThreads, shared.bytes(), stream>>>(batch, shared.room);
+      const FilterRoom room = filter_room(batch, crops);
+      const dim3 grid = grid_of(op, t, room.tile.rows, room.tile.columns(), crops);
+      const std::size_t shared = shared_bytes(room, t.chroma);
+      ingest_filter<Sample><<<grid, kThreads, shared, stream>>>(batch, room);
       break;
     }
     case Kernel::kDirect: {
-      const dim3 grid(blocks(op, t, 1, 1), count);
+      const dim3 grid = grid_of(op, t, 1, 1, crops);
       ingest_direct<Sample><<<grid, kThreads, 0, stream>>>(batch);
       break;
     }

@@ -59,11 +59,11 @@ __device__ float filter_pixel(const SourcePlane& plane, int per_pixel, const Axe
 }
 
 template <typename Sample>
-__global__ void __launch_bounds__(kThreads) ingest_direct(const __grid_constant__ Batch batch) {
+__global__ void __launch_bounds__(kThreads, 4) ingest_direct(const __grid_constant__ Batch batch) {
   __shared__ DirectShared shared;
   const Target& t = batch.target;
-  const Crop& crop = batch.crops[blockIdx.y];
-  const int row = blockIdx.x / t.width, column = blockIdx.x - row * t.width;
+  const Crop& crop = batch.crops[blockIdx.z];
+  const int row = blockIdx.y, column = blockIdx.x;
   const float y = filter_pixel<Sample>(batch.y, 1, ingest::luma_axes(batch, crop), row, column, shared);
   float cb = 0, cr = 0;
   if (t.chroma) {
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads) ingest_direct(const __grid_constant_
     cb = filter_pixel<Sample>(batch.u, per_pixel, axes, row, column, shared);
     cr = filter_pixel<Sample>(batch.v, per_pixel, axes, row, column, shared);
   }
-  if (threadIdx.x == 0) write_pixel(t, crop.out, row, column, y, cb, cr);
+  if (threadIdx.x == 0) write_pixel(t, crop.out + row * t.out_row + column * t.out_column, y, cb, cr);
 }
 
 }  // namespace

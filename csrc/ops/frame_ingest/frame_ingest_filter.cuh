@@ -1,6 +1,7 @@
 // Any scale whose taps fit in shared memory. A block makes a tile of the output: it computes the tile's taps, filters
-// the source rows vertically into shared memory (neighbouring threads read neighbouring samples, four at a time where
-// alignment allows) and those horizontally into its pixels. Taps are added in ascending order, whatever the tile.
+// the source rows of all planes vertically into shared memory (neighbouring threads read neighbouring samples, eight at
+// a time where alignment allows) and those horizontally into its pixels. Taps are added in ascending order, whatever
+// the tile. Two barriers in all: a tile's time is mostly the latency between them.
 #pragma once
 
 #include <algorithm>
@@ -12,35 +13,49 @@ namespace vqafast {
 namespace VQAFAST_ISA {
 namespace {
 
-constexpr int kTileColumns = 32, kTileRows = 8;
-static_assert(kTileColumns * kTileRows == kThreads, "one pixel a thread");
-constexpr int kQuad = 4;
+constexpr int kSamples = 8;  // of a load
+constexpr int kTapGroup = 4;
+constexpr int kTilePack = 4;  // rows of a thread
 
-// How many taps of one output, over all crops of a launch, shared memory has room for.
+// Powers of two, rows a multiple of kTilePack: a thread makes kTilePack rows of one column.
+struct TileShape {
+  int log2_columns, rows;
+
+  VQAFAST_HD int columns() const { return 1 << log2_columns; }
+};
+
+// The larger, the fewer samples are read for two tiles and the more pixels share the cost of the taps.
+constexpr TileShape kTiles[] = {{6, 16}, {6, 8}, {5, 8}, {4, 4}};
+static_assert((kTiles[0].rows << kTiles[0].log2_columns) <= kThreads * kTilePack, "one pack a thread");
+static_assert(2 * (kTiles[0].rows + (1 << kTiles[0].log2_columns)) <= kThreads, "one window a thread");
+
+// Room in shared memory, enough for all crops of a launch.
 struct FilterRoom {
-  int columns, rows;
+  TileShape tile;
+  int column_taps, row_taps;     // of an output
+  int luma_pitch, chroma_pitch;  // floats of a filtered row
 };
 
-// Windows of the tile's outputs; weights are divided by their sum. Followed by filtered rows.
+// Windows of the tile's outputs; weights are divided by their sum.
 struct FilterTables {
-  int *first_column, *columns;  // (kTileColumns)
-  int *first_row, *rows;        // (kTileRows)
-  float* column_weight;         // (taps, kTileColumns)
-  float* row_weight;            // (kTileRows, taps)
-  float* filtered;
+  int *first_column, *columns, *first_row, *rows;
+  float *column_weight, *row_weight;  // (taps, columns), (rows, taps)
 };
 
-constexpr int kTableInts = 2 * (kTileColumns + kTileRows);
+VQAFAST_HD inline int table_floats(const FilterRoom& room) {
+  return (2 + room.column_taps) * room.tile.columns() + (2 + room.row_taps) * room.tile.rows;
+}
 
-__device__ inline FilterTables lay_out(float* shared, const FilterRoom& room) {
+// Luma's tables, chroma's, then filtered rows.
+__device__ inline FilterTables tables_of(float* shared, const FilterRoom& room, bool chroma) {
+  const int columns = room.tile.columns(), rows = room.tile.rows;
   FilterTables t;
-  t.first_column = reinterpret_cast<int*>(shared);
-  t.columns = t.first_column + kTileColumns;
-  t.first_row = t.columns + kTileColumns;
-  t.rows = t.first_row + kTileRows;
-  t.column_weight = shared + kTableInts;
-  t.row_weight = t.column_weight + kTileColumns * room.columns;
-  t.filtered = t.row_weight + kTileRows * room.rows;
+  t.first_column = reinterpret_cast<int*>(shared + (chroma ? table_floats(room) : 0));
+  t.columns = t.first_column + columns;
+  t.first_row = t.columns + columns;
+  t.rows = t.first_row + rows;
+  t.row_weight = reinterpret_cast<float*>(t.rows + rows);
+  t.column_weight = t.row_weight + rows * room.row_taps;
   return t;
 }
 
@@ -48,12 +63,14 @@ __device__ inline FilterTables lay_out(float* shared, const FilterRoom& room) {
 // two: a gap after every 32 sends them to different banks.
 VQAFAST_HD inline int spaced(int i) { return i + (i >> 5); }
 
-// Floats of a filtered row of `elements`, which starts up to kQuad - 1 elements early and ends as many late.
-inline int filtered_floats(int elements) { return spaced((elements + 2 * (kQuad - 1)) / kQuad * kQuad) + 1; }
-
 // Samples that `outputs` neighbouring outputs read, at most; one more than the definition says, for rounding.
 inline int reach(const Axis& axis, int outputs) {
   return std::min(axis.limit, static_cast<int>(std::ceil((outputs - 1) * axis.scale())) + axis.max_taps() + 1);
+}
+
+// Floats of a filtered row, which starts up to kSamples - 1 elements early and ends as many late.
+inline int filtered_pitch(const Axis& axis, int outputs) {
+  return spaced((reach(axis, outputs) + 2 * (kSamples - 1)) / kSamples * kSamples) + 1;
 }
 
 __device__ inline void make_window(const Axis& axis, int i, int* first, int* taps, float* weight, int stride) {
@@ -62,133 +79,170 @@ __device__ inline void make_window(const Axis& axis, int i, int* first, int* tap
   const float offset = static_cast<float>(window.first + 0.5 - center);
   const float inverse = static_cast<float>(1 / axis.filter());
   float sum = 0;
-  for (int k = 0; k < window.taps; ++k) {
-    weight[k * stride] = ingest::triangle(offset + k, inverse);
-    sum += weight[k * stride];
-  }
-  for (int k = 0; k < window.taps; ++k) weight[k * stride] = window.taps == 1 ? 1.0f : weight[k * stride] / sum;
+#pragma unroll 4
+  for (int k = 0; k < window.taps; ++k) sum += ingest::triangle(offset + k, inverse);
+#pragma unroll 4
+  for (int k = 0; k < window.taps; ++k)
+    weight[k * stride] = window.taps == 1 ? 1.0f : ingest::triangle(offset + k, inverse) / sum;
   *first = window.first;
   *taps = window.taps;
 }
 
-template <typename Sample>
-struct alignas(kQuad * sizeof(Sample)) Quad {
-  Sample v[kQuad];
-};
+// A window a thread, columns before rows so that few warps diverge.
+__device__ inline void make_tables(const Batch& batch, const Crop& crop, const FilterRoom& room, int top, int left,
+                                   float* shared) {
+  const int columns = room.tile.columns(), rows = room.tile.rows, planes = batch.target.chroma ? 2 : 1;
+  int i = threadIdx.x;
+  if (i >= planes * (columns + rows)) return;
+  const bool vertical = i >= planes * columns;
+  if (vertical) i -= planes * columns;
+  const int length = vertical ? rows : columns;
+  const bool chroma = i >= length;
+  if (chroma) i -= length;
+  const Axes axes = chroma ? ingest::chroma_axes(batch, crop) : ingest::luma_axes(batch, crop);
+  const Axis axis = vertical ? axes.y : axes.x;
+  const FilterTables t = tables_of(shared, room, chroma);
+  make_window(axis, (vertical ? top : left) + i, (vertical ? t.first_row : t.first_column) + i,
+              (vertical ? t.rows : t.columns) + i, vertical ? t.row_weight + i * room.row_taps : t.column_weight + i,
+              vertical ? 1 : columns);
+}
 
-// Sums kQuad neighbouring elements down `taps` rows. Not kWhole: some lie past the end of the row, or the row is not
-// aligned; `present` of them are read one by one.
-template <typename Sample, bool kWhole>
-__device__ void filter_quad(const std::uint8_t* from, std::ptrdiff_t stride, const float* weight, int taps, int present,
-                            float* sum) {
-#pragma unroll 4
-  for (int k = 0; k < taps; ++k) {
-    const Sample* row = reinterpret_cast<const Sample*>(from + k * stride);
-    Quad<Sample> quad{};
-    if (kWhole) {
-      quad = *reinterpret_cast<const Quad<Sample>*>(row);
-    } else {
+// Adds kTaps rows of kSamples neighbouring samples.
+template <typename Sample, int kTaps>
+__device__ void add_rows(const std::uint8_t* from, std::ptrdiff_t stride, const float* weight, float* sum) {
+  unsigned words[kTaps][2 * sizeof(Sample)];
 #pragma unroll
-      for (int i = 0; i < kQuad; ++i)
-        if (i < present) quad.v[i] = row[i];
-    }
+  for (int k = 0; k < kTaps; ++k) load_words<kSamples * sizeof(Sample)>(from + k * stride, words[k]);
 #pragma unroll
-    for (int i = 0; i < kQuad; ++i) sum[i] = fmaf(weight[k], static_cast<float>(quad.v[i]), sum[i]);
+  for (int k = 0; k < kTaps; ++k) {
+    const float w = weight[k];
+#pragma unroll
+    for (int i = 0; i < kSamples; ++i) sum[i] = fmaf(w, sample_of<Sample>(words[k], i), sum[i]);
   }
 }
 
-// `count` planes of the same shape, `per_pixel` interleaved samples each: luma 1, 1; U and V 2, 1; pairs 1, 2.
-struct Sources {
-  const SourcePlane &plane, &other;
-  int count, per_pixel;
-};
-
-// One sample of each at (row, column) of the tile at (top, left): the thread's pixel.
-template <typename Sample>
-__device__ void filter_tile(const Sources& sources, const Axes& axes, int top, int left, int row, int column,
-                            const FilterRoom& room, float* shared, float* result) {
-  const FilterTables t = lay_out(shared, room);
-  const int thread = threadIdx.x;
-  __syncthreads();  // the planes before these are done with `shared`
-  if (thread < kTileColumns) {
-    make_window(axes.x, left + thread, t.first_column + thread, t.columns + thread, t.column_weight + thread,
-                kTileColumns);
-  } else if (thread < kTileColumns + kTileRows) {
-    const int r = thread - kTileColumns;
-    make_window(axes.y, top + r, t.first_row + r, t.rows + r, t.row_weight + r * room.rows, 1);
-  }
-  __syncthreads();
-
-  const int per_pixel = sources.per_pixel, elements = axes.x.limit * per_pixel;
-  const int begin = t.first_column[0] * per_pixel / kQuad * kQuad;
-  const int end = (t.first_column[kTileColumns - 1] + t.columns[kTileColumns - 1]) * per_pixel;
-  const int quads = (end - begin + kQuad - 1) / kQuad, pitch = spaced(quads * kQuad) + 1;
-  const int rows = min(kTileRows, axes.y.count - top);
-  // Quads of all filtered rows are one list, dealt to the threads in turn.
-  int line = thread / quads, quad = thread % quads;
-  const int line_step = kThreads / quads, quad_step = kThreads % quads;
-  while (line < sources.count * rows) {
-    const bool second = line >= rows;
-    const int r = second ? line - rows : line;
-    const std::uint8_t* data = second ? sources.other.data : sources.plane.data;
-    const std::ptrdiff_t stride = second ? sources.other.row_stride : sources.plane.row_stride;
-    const bool aligned = (reinterpret_cast<std::uintptr_t>(data) | stride) % sizeof(Quad<Sample>) == 0;
-    const int at = begin + quad * kQuad, present = elements - at;
-    const std::uint8_t* from = data + t.first_row[r] * stride + at * static_cast<std::ptrdiff_t>(sizeof(Sample));
-    const float* weight = t.row_weight + r * room.rows;
-    float sum[kQuad] = {};
-    if (aligned && present >= kQuad) {
-      filter_quad<Sample, true>(from, stride, weight, t.rows[r], kQuad, sum);
+// Filters the tile's rows of a plane vertically; of a plane of pairs (kParts 2) both parts, into rows that lie `part`
+// floats apart. Element 0 of a filtered row is sample first_sample().
+template <typename Sample, int kParts>
+__device__ void filter_rows(const SourcePlane& plane, const FilterTables& t, const FilterRoom& room, int rows,
+                            float* filtered, int pitch, int part) {
+  constexpr int kColumns = kSamples / kParts;
+  const int thread = threadIdx.x, last = room.tile.columns() - 1;
+  const int begin = t.first_column[0] / kSamples * kSamples;
+  const int groups = (t.first_column[last] + t.columns[last] - begin + kColumns - 1) / kColumns;
+  const bool whole = aligned(plane.data, plane.row_stride, kSamples * sizeof(Sample));
+  // Groups of all rows are one list, dealt to the threads in turn.
+  int row = thread / groups, group = thread - row * groups;
+  const int row_step = kThreads / groups, group_step = kThreads - row_step * groups;
+  while (row < rows) {
+    const int column = begin + group * kColumns, present = (plane.columns - column) * kParts, taps = t.rows[row];
+    const float* weight = t.row_weight + row * room.row_taps;
+    const std::uint8_t* from =
+        reinterpret_cast<const std::uint8_t*>(row_at<Sample>(plane, t.first_row[row]) + column * kParts);
+    const std::ptrdiff_t stride = plane.row_stride;
+    float sum[kSamples] = {};
+    if (whole && present >= kSamples) {
+      int k = 0;
+      for (; k + kTapGroup <= taps; k += kTapGroup, from += kTapGroup * stride)
+        add_rows<Sample, kTapGroup>(from, stride, weight + k, sum);
+      if (taps & 2) {
+        add_rows<Sample, 2>(from, stride, weight + k, sum);
+        from += 2 * stride;
+        k += 2;
+      }
+      if (taps & 1) add_rows<Sample, 1>(from, stride, weight + k, sum);
     } else {
-      filter_quad<Sample, false>(from, stride, weight, t.rows[r], present, sum);
-    }
-    float* to = t.filtered + (second ? kTileRows + r : r) * pitch;
+#pragma unroll 1
+      for (int k = 0; k < taps; ++k, from += stride) {
 #pragma unroll
-    for (int i = 0; i < kQuad; ++i) to[spaced(quad * kQuad + i)] = sum[i];
-    line += line_step;
-    quad += quad_step;
-    if (quad >= quads) {
-      quad -= quads;
-      ++line;
+        for (int i = 0; i < kSamples; ++i)
+          if (i < present)
+            sum[i] = fmaf(weight[k], static_cast<float>(__ldg(reinterpret_cast<const Sample*>(from) + i)), sum[i]);
+      }
+    }
+    float* to = filtered + row * pitch + spaced(group * kColumns);
+#pragma unroll
+    for (int i = 0; i < kSamples; ++i) to[i % kParts * part + i / kParts] = sum[i];
+    row += row_step;
+    group += group_step;
+    if (group >= groups) {
+      group -= groups;
+      ++row;
     }
   }
-  __syncthreads();
+}
 
-  result[0] = result[1] = 0;
-  if (row >= rows) return;
+// Filters kTilePack filtered rows of kPlanes planes, `plane` floats apart, horizontally.
+template <int kPlanes>
+__device__ void filter_column(const FilterTables& t, const FilterRoom& room, int column, const float* filtered,
+                              int pitch, int plane, float (*sum)[kTilePack]) {
+  const int first = t.first_column[column] - t.first_column[0] / kSamples * kSamples, taps = t.columns[column];
   const float* weight = t.column_weight + column;
-  const float* from = t.filtered + row * pitch;
-  const int taps = t.columns[column], other_plane = sources.count == 2 ? kTileRows * pitch : 0;
-  int i = t.first_column[column] * per_pixel - begin;
-  for (int k = 0; k < taps; ++k, i += per_pixel) {
-    const float w = weight[k * kTileColumns];
-    result[0] = fmaf(w, from[spaced(i)], result[0]);
-    result[1] = fmaf(w, from[other_plane + spaced(i + per_pixel - 1)], result[1]);
+#pragma unroll 2
+  for (int k = 0; k < taps; ++k) {
+    const float w = weight[k << room.tile.log2_columns];
+    const float* from = filtered + spaced(first + k);
+#pragma unroll
+    for (int p = 0; p < kPlanes; ++p) {
+#pragma unroll
+      for (int r = 0; r < kTilePack; ++r) sum[p][r] = fmaf(w, from[p * plane + r * pitch], sum[p][r]);
+    }
   }
 }
 
 template <typename Sample>
-__global__ void __launch_bounds__(kThreads, 4) ingest_filter(const __grid_constant__ Batch batch, FilterRoom room) {
-  extern __shared__ float ingest_shared[];
+__global__ void __launch_bounds__(kThreads, 4)
+    ingest_filter(const __grid_constant__ Batch batch, const __grid_constant__ FilterRoom room) {
+  extern __shared__ float4 ingest_shared[];
+  float* const shared = reinterpret_cast<float*>(ingest_shared);
   const Target& t = batch.target;
-  const Crop& crop = batch.crops[blockIdx.y];
-  const int across = (t.width + kTileColumns - 1) / kTileColumns;
-  const int tile_row = blockIdx.x / across;
-  const int top = tile_row * kTileRows, left = (blockIdx.x - tile_row * across) * kTileColumns;
-  const bool down = lanes_go_down(t);
-  const int thread = threadIdx.x;
-  const int row = down ? thread % kTileRows : thread / kTileColumns;
-  const int column = down ? thread / kTileRows : thread % kTileColumns;
+  const Crop& crop = batch.crops[blockIdx.z];
+  const int columns = room.tile.columns(), tile_rows = room.tile.rows;
+  const int top = blockIdx.y * tile_rows, left = blockIdx.x * columns;
+  const int rows = min(tile_rows, t.height - top), thread = threadIdx.x;
+  const FilterTables luma = tables_of(shared, room, false), chroma = tables_of(shared, room, true);
+  float* const luma_rows = shared + (t.chroma ? 2 : 1) * table_floats(room);
+  float* const chroma_rows = luma_rows + tile_rows * room.luma_pitch;
+  const int chroma_plane = tile_rows * room.chroma_pitch;
 
-  float luma[2], chroma[2] = {};
-  filter_tile<Sample>({batch.y, batch.y, 1, 1}, ingest::luma_axes(batch, crop), top, left, row, column, room,
-                      ingest_shared, luma);
-  if (t.chroma) {
-    const Sources sources{batch.u, batch.v, t.semi_planar ? 1 : 2, t.semi_planar ? 2 : 1};
-    filter_tile<Sample>(sources, ingest::chroma_axes(batch, crop), top, left, row, column, room, ingest_shared, chroma);
+  make_tables(batch, crop, room, top, left, shared);
+  __syncthreads();
+  const int planes = t.chroma && !t.semi_planar ? 3 : 1;
+#pragma unroll 1
+  for (int k = 0; k < planes; ++k) {
+    float* const to = k == 0 ? luma_rows : chroma_rows + (k - 1) * chroma_plane;
+    // Field by field: a reference to one of three would be to a copy in local memory.
+    const SourcePlane plane{k == 0   ? batch.y.data
+                            : k == 1 ? batch.u.data
+                                     : batch.v.data,
+                            k == 0   ? batch.y.row_stride
+                            : k == 1 ? batch.u.row_stride
+                                     : batch.v.row_stride,
+                            k == 0 ? batch.y.rows : batch.u.rows, k == 0 ? batch.y.columns : batch.u.columns};
+    filter_rows<Sample, 1>(plane, tables_of(shared, room, k > 0), room, rows, to,
+                           k == 0 ? room.luma_pitch : room.chroma_pitch, 0);
   }
-  if (top + row < t.height && left + column < t.width)
-    write_pixel(t, crop.out, top + row, left + column, luma[0], chroma[0], chroma[1]);
+  if (t.chroma && t.semi_planar)
+    filter_rows<Sample, 2>(batch.u, chroma, room, rows, chroma_rows, room.chroma_pitch, chroma_plane);
+  __syncthreads();
+
+  const int packs = tile_rows / kTilePack;
+  const bool down = lanes_go_down(t);
+  const int row = kTilePack * (down ? thread % packs : thread >> room.tile.log2_columns);
+  const int column = down ? thread / packs : thread & (columns - 1);
+  const int present = min(kTilePack, rows - row);
+  if (present <= 0 || column >= min(columns, t.width - left)) return;
+  float y[1][kTilePack] = {}, uv[2][kTilePack] = {};
+  filter_column<1>(luma, room, column, luma_rows + row * room.luma_pitch, room.luma_pitch, 0, y);
+  if (t.chroma) {
+    filter_column<2>(chroma, room, column, chroma_rows + row * room.chroma_pitch, room.chroma_pitch, chroma_plane, uv);
+  }
+  Pixels<kTilePack> p;
+#pragma unroll
+  for (int r = 0; r < kTilePack; ++r) p.y[r] = y[0][r], p.cb[r] = uv[0][r], p.cr[r] = uv[1][r];
+  const Packing packing = packing_of<kTilePack>(t, crop.out, t.out_row, t.out_column);
+  write_pixels<kTilePack>(t, packing, crop.out + (top + row) * t.out_row + (left + column) * t.out_column, t.out_row,
+                          present, p);
 }
 
 }  // namespace

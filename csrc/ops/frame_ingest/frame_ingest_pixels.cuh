@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "ops/frame_ingest/frame_ingest_batch.h"
 
@@ -20,11 +21,20 @@ using ingest::Crop;
 using ingest::SourcePlane;
 using ingest::Target;
 
-constexpr int kThreads = 256;
+constexpr int kLog2Threads = 8, kThreads = 1 << kLog2Threads;
 
 template <typename Sample>
 __device__ const Sample* row_at(const SourcePlane& plane, int row) {
   return reinterpret_cast<const Sample*>(plane.data + row * plane.row_stride);
+}
+
+// An offset that the compiler takes as it is. Otherwise it spreads 64-bit multiplications over all addresses that begin
+// with it, which no longer differ by constants then.
+__device__ inline std::ptrdiff_t pinned(std::ptrdiff_t offset) {
+#ifdef __CUDA_ARCH__
+  asm("" : "+l"(offset));
+#endif
+  return offset;
 }
 
 __device__ inline bool aligned(const void* pointer, std::ptrdiff_t stride, int bytes) {
@@ -64,18 +74,17 @@ __device__ float sample_of(const unsigned* words, int i) {
 
 // Neighbours of a row of output lie closer together than those of a column, unless a quarter turn swapped them. A
 // warp's lanes follow the closer ones.
-__device__ inline bool lanes_go_down(const Target& t) {
+VQAFAST_HD inline bool lanes_go_down(const Target& t) {
   const std::ptrdiff_t row = t.out_row < 0 ? -t.out_row : t.out_row;
   const std::ptrdiff_t column = t.out_column < 0 ? -t.out_column : t.out_column;
   return row < column;
 }
 
+// Without chroma cb, cr and their coefficients are 0, so that there is one sequence of operations.
 __device__ inline float channel_of(const Target& t, int c, float y, float cb, float cr) {
   float value = fmaf(t.color[c][0], y, t.color[c][3]);
-  if (t.chroma) {
-    if (c != 0) value = fmaf(t.color[c][1], cb, value);  // R has no term in U and B none in V
-    if (c != 2) value = fmaf(t.color[c][2], cr, value);
-  }
+  if (c != 0) value = fmaf(t.color[c][1], cb, value);  // R has no term in U and B none in V
+  if (c != 2) value = fmaf(t.color[c][2], cr, value);
   return fmaxf(t.low[c], fminf(value, t.high[c]));
 }
 
@@ -93,66 +102,100 @@ __device__ inline void write_pixel(const Target& t, std::uint8_t* out, float y, 
 }
 
 // Neighbouring pixels of one thread.
-constexpr int kPack = 4;
-
+template <int kPack>
 struct Pixels {
   float y[kPack], cb[kPack], cr[kPack];
 };
 
-struct alignas(8) PackedHalves {
-  __half2 low, high;
-};
-struct alignas(16) PackedFloats {
-  float v[kPack];
-};
+// Whether kPack pixels `step` bytes apart can be written in few stores.
+enum class Packing { kNone, kPlanes, kReversedPlanes, kInterleaved };
 
-// Aligned, in one store.
-__device__ inline void store_packed(std::uint8_t* out, bool half, const float* v) {
-  if (half) {
-    *reinterpret_cast<PackedHalves*>(out) = {__floats2half2_rn(v[0], v[1]), __floats2half2_rn(v[2], v[3])};
+// `first` is where the first pack of a crop starts; all packs lie multiples of kPack steps and of `other` bytes from
+// it.
+template <int kPack>
+__device__ Packing packing_of(const Target& t, const std::uint8_t* first, std::ptrdiff_t step, std::ptrdiff_t other) {
+  const int item = t.half ? sizeof(__half) : sizeof(float);
+  if (t.channels == 3 && step == 3 * item && t.out_channel == item) {
+    return aligned(first, other, kPack * item) ? Packing::kInterleaved : Packing::kNone;
+  }
+  if (t.channels > 1) other |= t.out_channel;
+  if (step == item && aligned(first, other, kPack * item)) return Packing::kPlanes;
+  if (step == -item && aligned(first + (kPack - 1) * step, other, kPack * item)) return Packing::kReversedPlanes;
+  return Packing::kNone;
+}
+
+__device__ inline unsigned halves(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  unsigned bits;
+  memcpy(&bits, &pair, sizeof(bits));
+  return bits;
+}
+
+// Aligned, in the fewest stores.
+template <int kPack>
+__device__ void store_packed(std::uint8_t* out, bool half, const float* v) {
+  if (!half) {
+#pragma unroll
+    for (int i = 0; i < kPack; i += 4)
+      *reinterpret_cast<float4*>(out + i * sizeof(float)) = make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]);
+  } else if constexpr (kPack == 4) {
+    *reinterpret_cast<uint2*>(out) = make_uint2(halves(v[0], v[1]), halves(v[2], v[3]));
   } else {
-    *reinterpret_cast<PackedFloats*>(out) = {{v[0], v[1], v[2], v[3]}};
+    static_assert(kPack == 8, "4 or 8 pixels");
+    *reinterpret_cast<uint4*>(out) =
+        make_uint4(halves(v[0], v[1]), halves(v[2], v[3]), halves(v[4], v[5]), halves(v[6], v[7]));
   }
 }
 
-// The first `present` of kPack pixels that lie `step` bytes apart; all of them in few stores where they are adjacent.
-__device__ inline void write_pixels(const Target& t, std::uint8_t* out, std::ptrdiff_t step, int present, Pixels p) {
-  const std::ptrdiff_t item = t.half ? sizeof(__half) : sizeof(float);
-  const int bytes = t.half ? sizeof(PackedHalves) : sizeof(PackedFloats);
-  if (present == kPack && (step == item || step == -item)) {
-    if (step < 0) {
-      out += (kPack - 1) * step;
+template <int kPack>
+__device__ void reverse(float* v) {
 #pragma unroll
-      for (int i = 0; i < kPack / 2; ++i) {
-        const float y = p.y[i], cb = p.cb[i], cr = p.cr[i];
-        p.y[i] = p.y[kPack - 1 - i], p.cb[i] = p.cb[kPack - 1 - i], p.cr[i] = p.cr[kPack - 1 - i];
-        p.y[kPack - 1 - i] = y, p.cb[kPack - 1 - i] = cb, p.cr[kPack - 1 - i] = cr;
-      }
-      step = item;
-    }
-    if (aligned(out, t.channels > 1 ? t.out_channel : 0, bytes)) {
+  for (int i = 0; i < kPack / 2; ++i) {
+    const float front = v[i];
+    v[i] = v[kPack - 1 - i];
+    v[kPack - 1 - i] = front;
+  }
+}
+
+template <int kPack>
+__device__ void write_planes(const Target& t, std::uint8_t* out, const Pixels<kPack>& p) {
 #pragma unroll
-      for (int c = 0; c < 3; ++c, out += t.out_channel) {
-        if (c >= t.channels) break;
-        float v[kPack];
+  for (int c = 0; c < 3; ++c, out += t.out_channel) {
+    if (c >= t.channels) break;
+    float v[kPack];
 #pragma unroll
-        for (int i = 0; i < kPack; ++i) v[i] = channel_of(t, c, p.y[i], p.cb[i], p.cr[i]);
-        store_packed(out, t.half, v);
-      }
-      return;
-    }
-  } else if (present == kPack && t.channels == 3 && t.out_channel == item && step == 3 * item &&
-             aligned(out, 0, bytes)) {
+    for (int i = 0; i < kPack; ++i) v[i] = channel_of(t, c, p.y[i], p.cb[i], p.cr[i]);
+    store_packed<kPack>(out, t.half, v);
+  }
+}
+
+// The first `present` of kPack pixels that lie `step` bytes apart.
+template <int kPack>
+__device__ void write_pixels(const Target& t, Packing packing, std::uint8_t* out, std::ptrdiff_t step, int present,
+                             Pixels<kPack> p) {
+  if (packing == Packing::kNone || present < kPack) {
+#pragma unroll
+    for (int i = 0; i < kPack; ++i)
+      if (i < present) write_pixel(t, out + i * step, p.y[i], p.cb[i], p.cr[i]);
+    return;
+  }
+  if (packing == Packing::kInterleaved) {
     float v[3 * kPack];
 #pragma unroll
     for (int i = 0; i < 3 * kPack; ++i) v[i] = channel_of(t, i % 3, p.y[i / 3], p.cb[i / 3], p.cr[i / 3]);
 #pragma unroll
-    for (int k = 0; k < 3; ++k) store_packed(out + k * bytes, t.half, v + k * kPack);
+    for (int k = 0; k < 3; ++k)
+      store_packed<kPack>(out + k * kPack * (t.half ? sizeof(__half) : sizeof(float)), t.half, v + k * kPack);
     return;
   }
-#pragma unroll
-  for (int i = 0; i < kPack; ++i)
-    if (i < present) write_pixel(t, out + i * step, p.y[i], p.cb[i], p.cr[i]);
+  if (packing == Packing::kReversedPlanes) {
+    reverse<kPack>(p.y);
+    reverse<kPack>(p.cb);
+    reverse<kPack>(p.cr);
+    write_planes<kPack>(t, out + pinned((kPack - 1) * step), p);
+  } else {
+    write_planes<kPack>(t, out, p);
+  }
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vqafast.training.runs import RunResult
 
 LITE = "a2inet-lite"
-_LITE_FIELDS = ("data", "out", "folds", "epochs", "semantic_epochs", "seed", "jobs")
+_LITE_FIELDS = ("data", "out", "folds", "epochs", "seed", "jobs")
 # Options of the papers' models that are fields of RunConfig under the same name.
 _FIELDS = (
     "dataset", "root", "labels", "split_file", "split", "splits", "epochs", "batch", "lr", "weight_decay",
@@ -86,9 +86,6 @@ def command(
     ] = None,
     folds: Annotated[
         int | None, typer.Option(help=f"{LITE}: cross-validation over sources; 0 skips it.  [default: 5]")
-    ] = None,
-    semantic_epochs: Annotated[
-        int | None, typer.Option(help=f"{LITE}: of the semantic backbone.  [default: its recipe's]")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Notes and the result only.")] = False,
     debug: options.Debug = False,

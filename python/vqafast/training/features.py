@@ -1,12 +1,12 @@
 """Features of labelled versions, computed once and kept on disk.
 
-Backbones are frozen while a head trains, so a version is decoded once: quality features, the
-semantic views as 8-bit pictures (the semantic backbone is trained too, once per fold), and what
-the bitstream tells without decoding (for the hybrid).
+Backbones are fixed, so a version is decoded once: quality features, semantic features of a few of its
+samples, and what the bitstream tells without decoding (for the hybrid).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import subprocess
@@ -18,9 +18,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
+import torch
 
+from vqafast.models.a2inet.functional import moment_pool
 from vqafast.models.a2inet.lite import QUALITY_VIEW, SEMANTIC_VIEW
 from vqafast.models.a2inet.views import patch_statistics, quality_view, semantic_view
+from vqafast.models.backbones.scene_descriptors import SceneDescriptors
 from vqafast.training.synthesis import ffmpeg
 from vqafast.training.synthesis.index import read_index
 from vqafast.training.synthesis.label import display_filter
@@ -37,8 +40,8 @@ if TYPE_CHECKING:
 #: of several samples. Scoring samples more sparsely; see the model card.
 TRAINING_RATE = 6.0
 #: Part of a cached file's name: raise it when features or views change.
-CACHE_VERSION = 4
-#: Semantic views kept of each version, spread over its samples: pictures of one second are alike.
+CACHE_VERSION = 5
+#: Samples of each version with semantic features of their own: pictures of one second are alike.
 VIEWS = 2
 
 
@@ -46,14 +49,15 @@ VIEWS = 2
 class VersionFeatures:
     """One version: T samples, its labels and where it came from.
 
-    `quality` ``(T, QUALITY_DIM)``; `views` ``(VIEWS, 3, h, w)`` uint8 RGB; `frame_labels` ``(T,)`` VMAF of
+    `quality` ``(T, QUALITY_DIM)``; `semantic` ``(T, SEMANTIC_DIM)``, each sample that of the nearest of
+    `VIEWS` ones; `frame_labels` ``(T,)`` VMAF of
     each sampled frame; `label` the mean VMAF over all frames; `bitstream` one value for each of
     `BITSTREAM_FEATURES`.
     """
 
     record: dict[str, Any]
     quality: NDArray[np.float32]
-    views: NDArray[np.uint8]
+    semantic: NDArray[np.float32]
     frame_labels: NDArray[np.float32]
     label: float
     bitstream: NDArray[np.float32]
@@ -74,8 +78,7 @@ def extract(file: Path, width: int, height: int, scaler: str = "bicubic") -> dic
                     continue
                 patches = quality_view(sampled.frames, QUALITY_VIEW, draw=0, seed=0, threads=1)
                 quality.append(patch_statistics(patches, QUALITY_VIEW.maps, threads=1))
-                view = semantic_view(sampled.frames[0], SEMANTIC_VIEW, threads=1)[0]
-                views.append(np.clip(np.rint(view * 255), 0, 255).astype(np.uint8))
+                views.append(semantic_view(sampled.frames[0], SEMANTIC_VIEW, threads=1))
                 indices.append(sampled.frames[0].index)
     if process.returncode != 0:
         raise ffmpeg.FfmpegError(f"features: ffmpeg exit {process.returncode} on {file}")
@@ -83,10 +86,22 @@ def extract(file: Path, width: int, height: int, scaler: str = "bicubic") -> dic
     stream = bitstream_features(file, width, height)
     return {
         "quality": np.stack(quality),
-        "views": np.stack([views[i] for i in kept]),
+        "semantic": _descriptors(np.concatenate([views[i] for i in kept])),
         "indices": np.array(indices),
         "bitstream": np.array([stream[name] for name in BITSTREAM_FEATURES], dtype=np.float32),
     }
+
+
+@functools.cache
+def _backbone() -> SceneDescriptors:
+    return SceneDescriptors().eval()
+
+
+def _descriptors(views: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Semantic features ``(n, SEMANTIC_DIM)`` of views ``(n, 3, h, w)``."""
+    with torch.no_grad():
+        pooled: NDArray[np.float32] = moment_pool(_backbone()(torch.from_numpy(views))).numpy()
+    return pooled
 
 
 def _cached(root: Path, record: dict[str, Any]) -> Path:
@@ -123,10 +138,11 @@ def build(root: Path, jobs: int = 2) -> list[dict[str, Any]]:
 def load(root: Path, record: dict[str, Any]) -> VersionFeatures:
     """Read one version's features back."""
     with np.load(_cached(root, record)) as arrays:
-        quality, views, indices = arrays["quality"], arrays["views"], arrays["indices"]
+        quality, semantic, indices = arrays["quality"], arrays["semantic"], arrays["indices"]
         bitstream = arrays["bitstream"]
+    nearest = np.linspace(0, len(semantic) - 1, len(quality)).round().astype(int)
     labels = np.array(record["vmaf_frames"], dtype=np.float32)[indices]
-    return VersionFeatures(record, quality, views, labels, float(record["vmaf"]), bitstream)
+    return VersionFeatures(record, quality, semantic[nearest], labels, float(record["vmaf"]), bitstream)
 
 
 def _master_record(record: dict[str, Any]) -> dict[str, Any]:

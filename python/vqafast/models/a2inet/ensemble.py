@@ -3,6 +3,9 @@
 The K heads are traced into one graph pair: align.onnx gives ``(K, T, D)`` for one window, which the
 ops take as a batch, and temporal.onnx gives ``(K, T)``. Two calls of the engine and one of the op
 serve all heads; K pairs of graphs would pay the overhead of a call K times.
+
+Beside each head a kernel regression may stand: a member's frame score is then a fixed mixture of the two,
+and temporal.onnx takes the quality features too.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..spec import BitstreamView, ModelSpec, Uncertainty
     from .export import Description
+    from .kernel import KernelRegression
     from .modules import A2INetHead
 
 
@@ -34,6 +38,8 @@ def export_ensemble(
     heads: Sequence[A2INetHead],
     uncertainty: Uncertainty | None = None,
     bitstream: BitstreamView | None = None,
+    kernels: Sequence[KernelRegression] = (),
+    share: float = 0.0,
     sizes: tuple[tuple[int, int], tuple[int, int]] = ((96, 128), (64, 96)),
     keep: Sequence[str] = (),
 ) -> tuple[ModelSpec, dict[str, float]]:
@@ -50,6 +56,10 @@ def export_ensemble(
         Constants fitted on held-out content; needs two heads or more.
     bitstream : BitstreamView, optional
         Makes a model for files only.
+    kernels : sequence of KernelRegression, optional
+        One for each head, or none.
+    share : float
+        Weight of the kernel regressions in 0..1; the heads have the rest.
     keep : sequence of str
         Of "quality", "semantic", "head_0", "head_1", ...: modules whose weights are written as
         ``<name>.safetensors`` too.
@@ -69,18 +79,29 @@ def export_ensemble(
     """
     if not heads or any(head.config != heads[0].config for head in heads):
         raise InvalidArgument(f"export: heads must be one or more with equal configs, got {len(heads)}")
+    if len(kernels) not in (0, len(heads)) or (share > 0) != bool(kernels) or not 0 <= share <= 1:
+        raise InvalidArgument(
+            f"export: kernels must be none with share 0, or one for each of {len(heads)} heads with share in "
+            f"0..1, got {len(kernels)} with share {share}"
+        )
     config = heads[0].config
     constants = 0 if bitstream is None else len(bitstream.features)
     graphs, parity = backbone_graphs(description, quality, semantic, config, sizes, constants)
     if config.interaction == "cagi":
         graphs["align"], parity["align"] = _align(heads)
-    graphs["temporal"], parity["temporal"] = _temporal(heads)
+    graphs["temporal"], parity["temporal"] = _temporal(heads, kernels, share)
     modules = {"quality": quality, "semantic": semantic, **{f"head_{k}": h for k, h in enumerate(heads)}}
+    modules |= {f"kernel_{k}": kernel for k, kernel in enumerate(kernels)}
     spec = write_model(
         directory, description, heads[0], graphs, modules, keep,
         members=len(heads), uncertainty=uncertainty, bitstream=bitstream,
     )  # fmt: skip
     return spec, parity
+
+
+def mixed(heads: Tensor, kernels: Tensor, share: float) -> Tensor:
+    """Frame scores of members from those of their heads and of their kernel regressions."""
+    return (1.0 - share) * heads + share * kernels
 
 
 class _AlignAll(nn.Module):
@@ -96,16 +117,23 @@ class _AlignAll(nn.Module):
 
 
 class _TemporalAll(nn.Module):
-    """``(K, T, fused)``, or ``(1, T, fused)`` without CGIN, to ``(K, T)``."""
+    """``(K, T, fused)``, or ``(1, T, fused)`` without CGIN, and ``(1, T, quality)`` to ``(K, T)``."""
 
-    def __init__(self, heads: Sequence[A2INetHead]) -> None:
+    def __init__(
+        self, heads: Sequence[A2INetHead], kernels: Sequence[KernelRegression], share: float
+    ) -> None:
         super().__init__()
+        self.kernels = nn.ModuleList(kernels)
+        self.kernel_share = share
         self.members = nn.ModuleList(_TemporalGraph(head) for head in heads)
         self.shared = heads[0].align is None
 
-    def forward(self, fused: Tensor) -> Tensor:
+    def forward(self, fused: Tensor, quality: Tensor | None = None) -> Tensor:
         parts = [fused] * len(self.members) if self.shared else list(torch.split(fused, 1))
-        return torch.cat([member(part) for member, part in zip(self.members, parts, strict=True)])
+        scores = torch.cat([member(part) for member, part in zip(self.members, parts, strict=True)])
+        if quality is None:
+            return scores
+        return mixed(scores, torch.cat([kernel(quality) for kernel in self.kernels]), self.kernel_share)
 
 
 def _align(heads: Sequence[A2INetHead]) -> tuple[bytes, float]:
@@ -120,11 +148,16 @@ def _align(heads: Sequence[A2INetHead]) -> tuple[bytes, float]:
     return _export("align", _AlignAll(heads), examples, inputs=inputs, outputs=outputs, dynamic=dynamic)
 
 
-def _temporal(heads: Sequence[A2INetHead]) -> tuple[bytes, float]:
-    module = _TemporalAll(heads)
+def _temporal(
+    heads: Sequence[A2INetHead], kernels: Sequence[KernelRegression], share: float
+) -> tuple[bytes, float]:
+    module = _TemporalAll(heads, kernels, share)
     batch = 1 if module.shared else len(heads)
+    c = heads[0].config
     examples = [
-        (_noise(i, (batch, steps, heads[0].config.fused_dim)),) for i, steps in enumerate((5, 1, 40, 128, 2))
+        (_noise(i, (batch, steps, c.fused_dim)), _noise(i, (1, steps, c.quality_dim)))[: 2 if kernels else 1]
+        for i, steps in enumerate((5, 1, 40, 128, 2))
     ]
-    dynamic = {n: {1: "T"} for n in ("fused", "q")}
-    return _export("temporal", module, examples, inputs=["fused"], outputs=["q"], dynamic=dynamic)
+    inputs = ["fused", "quality"] if kernels else ["fused"]
+    dynamic = {n: {1: "T"} for n in (*inputs, "q")}
+    return _export("temporal", module, examples, inputs=inputs, outputs=["q"], dynamic=dynamic)

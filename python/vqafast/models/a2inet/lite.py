@@ -15,13 +15,13 @@ from ..spec import QualityView, SamplingSpec, SemanticView
 #: What a model sees: pixels alone, or the bits of its file too.
 NAMES = {"pixels": "a2inet-lite", "hybrid": "a2inet-lite-hybrid"}
 #: Raised whenever any score moves.
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 
 #: What the scene statistics are of: each shows faults that the others do not.
 QUALITY_MAPS = ("luma", "gradient", "detail", "difference")
 #: Mean and deviation of every channel of the scene statistics (ops.scene_statistics), map by map.
 QUALITY_DIM = 176 * len(QUALITY_MAPS)
-#: Mean and deviation of the map of `CompactResNet`.
+#: Mean and deviation of the maps of `SceneDescriptors`.
 SEMANTIC_DIM = 32
 
 SAMPLING = SamplingSpec(kind="time_grid", rate=Fraction(2), burst=2, window=8)

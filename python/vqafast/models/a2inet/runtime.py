@@ -194,11 +194,11 @@ class A2INetRuntime:
         if constant is not None and names:
             rows = np.broadcast_to(constant, (steps, given))
             quality, semantic = (np.concatenate([x, rows], axis=1) for x in (quality, semantic))
-        fused = self._fuse(
-            np.ascontiguousarray(quality[None], dtype=np.float32),
-            np.ascontiguousarray(semantic[None], dtype=np.float32),
-        )
-        scores = self._temporal.run({"fused": fused})["q"]
+        quality = np.ascontiguousarray(quality[None], dtype=np.float32)
+        fused = self._fuse(quality, np.ascontiguousarray(semantic[None], dtype=np.float32))
+        # Kernel regressions beside the heads read the features themselves.
+        inputs = {"fused": fused, "quality": quality}
+        scores = self._temporal.run({name: inputs[name] for name in self._temporal.inputs})["q"]
         if scores.shape != (self.spec.members, steps) or not np.isfinite(scores).all():
             raise ModelError(
                 f"model {self.spec.name}: temporal.onnx must give finite scores "

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 class Dataset:
     """N versions; lists are per version, ``T_i`` samples each.
 
-    `views` holds a few semantic views of each version, ``(V, 3, h, w)`` uint8; `bitstream` is
+    `semantic` holds the semantic features of each version, ``(T_i, SEMANTIC_DIM)``; `bitstream` is
     ``(N, F)``; `clean` maps a master to the mean quality features ``(QUALITY_DIM,)`` of it.
     """
 
     records: list[dict[str, Any]]
     quality: list[NDArray[np.float32]]
-    views: list[NDArray[np.uint8]]
+    semantic: list[NDArray[np.float32]]
     frame_labels: list[NDArray[np.float32]]
     labels: NDArray[np.float32]
     sources: NDArray[np.str_]
@@ -50,7 +50,7 @@ def load(root: Path, jobs: int = 2) -> Dataset:
     return Dataset(
         records=records,
         quality=[v.quality for v in versions],
-        views=[v.views for v in versions],
+        semantic=[v.semantic for v in versions],
         frame_labels=[v.frame_labels for v in versions],
         labels=np.array([v.label for v in versions], dtype=np.float32),
         sources=np.array([r["source"] for r in records]),

@@ -6,7 +6,7 @@ import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from vqafast.models.a2inet.config import HeadConfig
+from vqafast.models.a2inet.ensemble import mixed
 from vqafast.models.a2inet.functional import hysteresis_pool
 from vqafast.models.a2inet.lite import RAW_PER_VMAF
 from vqafast.models.a2inet.modules import A2INetHead
+from vqafast.training.lite import kernel
 from vqafast.training.losses import a2inet_loss
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
+
+    from vqafast.models.a2inet.kernel import KernelRegression
 
 
 def head_config(quality_dim: int, semantic_dim: int) -> HeadConfig:
@@ -40,7 +44,8 @@ class Recipe:
 
     Steps are larger than the paper's (Adam, 2e-5, batches of 8; section 4.1): this head has an eightieth
     of its weights and one dense label per frame. Noise is in standard deviations of a feature.
-    `members` heads differ in their seeds; the score is their mean.
+    `members` heads differ in their seeds; the score is their mean. Beside each stands a kernel regression
+    that has the part `share` in the member's frame scores.
     """
 
     epochs: int = 14
@@ -51,7 +56,9 @@ class Recipe:
     quality_noise: float = 0.05
     semantic_noise: float = 1.0
     prior_noise: float = 0.1
-    members: int = 3
+    members: int = 2
+    share: float = 0.7
+    kernel: kernel.KernelRecipe = field(default_factory=kernel.KernelRecipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +191,22 @@ def _shifted(x: Tensor, deviation: Tensor) -> Tensor:
     return x + deviation * torch.randn(x.shape[0], 1, x.shape[2])
 
 
-def _member(job: tuple[Samples, Recipe, int]) -> dict[str, Tensor]:
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Heads, a kernel regression beside each, and the weight of the kernel regressions."""
+
+    heads: list[A2INetHead]
+    kernels: list[KernelRegression]
+    share: float
+
+
+def _member(job: tuple[Samples, Recipe, int]) -> tuple[dict[str, Tensor], KernelRegression]:
     samples, recipe, seed = job
     # one thread a member: the same weights however many members train side by side
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return fit(samples, recipe=recipe, seed=seed).state_dict()
+        return fit(samples, recipe=recipe, seed=seed).state_dict(), kernel.fit(samples, recipe.kernel, seed)
     finally:
         torch.set_num_threads(threads)
 
@@ -202,18 +218,16 @@ def workers(jobs: int) -> AbstractContextManager[Executor | None]:
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
 
 
-def fit_ensemble(
-    samples: Samples, *, recipe: Recipe, seed: int, pool: Executor | None = None
-) -> list[A2INetHead]:
-    """Train `recipe.members` heads, in the processes of `pool` if there is one."""
+def fit_ensemble(samples: Samples, *, recipe: Recipe, seed: int, pool: Executor | None = None) -> Ensemble:
+    """Train `recipe.members` members, in the processes of `pool` if there is one."""
     work = [(samples, recipe, 1000 * seed + k) for k in range(recipe.members)]
-    states = list((map if pool is None else pool.map)(_member, work))
-    heads = []
-    for state in states:
+    heads, kernels = [], []
+    for state, regression in (map if pool is None else pool.map)(_member, work):
         head = A2INetHead(head_config(samples.quality.shape[2], samples.semantic.shape[2]))
         head.load_state_dict(state)
         heads.append(head.eval())
-    return heads
+        kernels.append(regression)
+    return Ensemble(heads, kernels, recipe.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,18 +249,21 @@ class Scores:
 
 
 @torch.no_grad()
-def predict(heads: Sequence[A2INetHead], samples: Samples, batch: int = 512) -> Scores:
+def predict(ensemble: Ensemble, samples: Samples, batch: int = 512) -> Scores:
     """Score all versions with an ensemble."""
-    count, config = len(samples.labels), heads[0].config
-    score, members = np.empty(count, np.float32), np.empty((len(heads), count), np.float32)
+    count, config = len(samples.labels), ensemble.heads[0].config
+    score, members = np.empty(count, np.float32), np.empty((len(ensemble.heads), count), np.float32)
     for start in range(0, count, batch):
         part = slice(start, start + batch)
-        lengths = samples.lengths[part]
-        pooled, series = zip(
-            *(head(samples.quality[part], samples.semantic[part], lengths) for head in heads), strict=True
-        )
-        members[:, part] = torch.stack(pooled).numpy() / RAW_PER_VMAF
-        mean = torch.stack(series).mean(dim=0)
-        whole, _ = hysteresis_pool(mean, lengths, alpha=config.alpha, beta=config.beta)
-        score[part] = whole.numpy() / RAW_PER_VMAF
+        quality, semantic, lengths = samples.quality[part], samples.semantic[part], samples.lengths[part]
+        frames = torch.stack([head(quality, semantic, lengths)[1] for head in ensemble.heads])
+        beside = torch.stack([regression(quality) for regression in ensemble.kernels])
+        series = mixed(frames, beside, ensemble.share)
+
+        def pooled(q: Tensor, valid: Tensor = lengths) -> NDArray[np.float32]:
+            whole, _ = hysteresis_pool(q, valid, alpha=config.alpha, beta=config.beta)
+            return np.asarray(whole.numpy() / RAW_PER_VMAF, dtype=np.float32)
+
+        members[:, part] = np.stack([pooled(q) for q in series])
+        score[part] = pooled(series.mean(dim=0))
     return Scores(score, members)

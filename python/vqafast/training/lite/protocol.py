@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vqafast.training import metrics
-from vqafast.training.lite import baseline, head, semantic
+from vqafast.training.lite import baseline, head
 from vqafast.training.lite.data import Dataset, fold_of
 
 if TYPE_CHECKING:
@@ -17,69 +17,39 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vqafast.models.a2inet.modules import A2INetHead
-    from vqafast.models.backbones.compact_resnet import CompactResNet
-
-#: The models trained together: what they see beside the semantic features, which they share.
+#: The models trained together: what they see beside the pictures' features.
 KINDS = ("pixels", "hybrid")
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What one training costs: epochs of the semantic backbone and of the heads."""
+    """How the ensembles are trained."""
 
-    semantic_epochs: int = 2
     recipe: head.Recipe = field(default_factory=head.Recipe)
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """One semantic backbone and, for each kind, the heads of its ensemble."""
-
-    semantic: CompactResNet
-    heads: dict[str, list[A2INetHead]]
-
-
-def clean_targets(data: Dataset, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Standardised, compressed statistics of the clean master of each chosen version ``(n, QUALITY_DIM)``.
-
-    Constants come from the chosen versions' masters alone: nothing leaks from the other folds.
-    """
-    masters = [data.records[i]["master"] for i in chosen]
-    names = sorted(set(masters))
-    clean = np.stack([data.clean[m] for m in names])
-    small = np.percentile(np.abs(clean), 5, axis=0) + 1e-4
-    squeezed = np.arcsinh(clean / small)
-    standard = (squeezed - squeezed.mean(0)) / (squeezed.std(0) + 1e-3)
-    rows = dict(zip(names, standard.astype(np.float32), strict=True))
-    return np.stack([rows[m] for m in masters])
-
-
-def samples(data: Dataset, chosen: NDArray[np.int64], net: CompactResNet, kind: str) -> head.Samples:
+def samples(data: Dataset, chosen: NDArray[np.int64], kind: str) -> head.Samples:
     """What the heads of `kind` read of the chosen versions."""
-    quality = [data.quality[i] for i in chosen]
-    features = semantic.extract(net, [data.views[i] for i in chosen], [len(q) for q in quality])
-    frames = [data.frame_labels[i] for i in chosen]
-    prior = data.bitstream[chosen] if kind == "hybrid" else None
-    return head.Samples.of(quality, features, frames, data.labels[chosen], prior)
+    return head.Samples.of(
+        [data.quality[i] for i in chosen],
+        [data.semantic[i] for i in chosen],
+        [data.frame_labels[i] for i in chosen],
+        data.labels[chosen],
+        data.bitstream[chosen] if kind == "hybrid" else None,
+    )
 
 
 def fit(
     data: Dataset, chosen: NDArray[np.int64], schedule: Schedule, pool: Executor | None = None
-) -> Trained:
-    """Semantic backbone, then the heads of every kind, on the chosen versions only."""
-    net = semantic.pretrain(
-        [data.views[i] for i in chosen], clean_targets(data, chosen),
-        epochs=schedule.semantic_epochs, seed=schedule.seed,
-    )  # fmt: skip
-    heads = {
+) -> dict[str, head.Ensemble]:
+    """Ensembles of every kind, from the chosen versions only."""
+    return {
         kind: head.fit_ensemble(
-            samples(data, chosen, net, kind), recipe=schedule.recipe, seed=schedule.seed, pool=pool
+            samples(data, chosen, kind), recipe=schedule.recipe, seed=schedule.seed, pool=pool
         )
         for kind in KINDS
     }
-    return Trained(net, heads)
 
 
 def cross_validate(
@@ -99,7 +69,7 @@ def cross_validate(
             continue
         trained = fit(data, inside, schedule, pool)
         for kind in KINDS:
-            unseen = head.predict(trained.heads[kind], samples(data, outside, trained.semantic, kind))
+            unseen = head.predict(trained[kind], samples(data, outside, kind))
             scores[kind].score[outside] = unseen.score
             scores[kind].members[:, outside] = unseen.members
         for name, regress in baseline.BASELINES.items():

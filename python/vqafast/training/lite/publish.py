@@ -9,6 +9,7 @@ import numpy as np
 from vqafast.models.a2inet.ensemble import export_ensemble
 from vqafast.models.a2inet.export import Description
 from vqafast.models.a2inet.lite import NAMES, QUALITY_VIEW, RAW_PER_VMAF, SAMPLING, SEMANTIC_VIEW, VERSION
+from vqafast.models.backbones.scene_descriptors import SceneDescriptors
 from vqafast.models.spec import BitstreamView, Calibration, Scale
 from vqafast.video.bitstream_stats import BITSTREAM_FEATURES
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vqafast.models.spec import ModelSpec, Uncertainty
-    from vqafast.training.lite.protocol import Trained
+    from vqafast.training.lite.head import Ensemble
 
 MEANINGS = {
     "pixels": (
@@ -37,7 +38,7 @@ TRAINED_ON = (
 
 
 def publish(
-    trained: Trained,
+    trained: Ensemble,
     kind: str,
     directory: Path,
     *,
@@ -63,11 +64,11 @@ def publish(
         source="vqafast train a2inet-lite",
         metadata=figures,
     )
-    heads = trained.heads[kind]
     spec, parity = export_ensemble(
-        directory, description, quality=None, semantic=trained.semantic, heads=heads, uncertainty=uncertainty,
+        directory, description, quality=None, semantic=SceneDescriptors(), heads=trained.heads,
+        kernels=trained.kernels, share=trained.share, uncertainty=uncertainty,
         bitstream=None if bitstream is None else _bitstream(bitstream),
-        keep=("semantic", "head_0"),
+        sizes=((96, 128), (144, 192)), keep=("head_0",),
     )  # fmt: skip
     for graph, error in parity.items():
         print(f"{spec.name}: {graph}.onnx differs from torch by {error:.1e} at most")

@@ -28,7 +28,6 @@ def train(
     *,
     folds: int = 5,
     epochs: int | None = None,
-    semantic_epochs: int | None = None,
     seed: int = 0,
     jobs: int = 2,
 ) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def train(
 
     The model of pixels goes to `out`, the hybrid to `out` with ``-hybrid`` appended to its name, and the
     held-out scores of every version, those of the baselines too, to `out` with ``-held-out.csv`` appended.
-    Epochs are those of `head.Recipe` and `protocol.Schedule` unless given.
+    Epochs are those of `head.Recipe` unless given.
 
     Returns
     -------
@@ -46,8 +45,6 @@ def train(
     schedule = protocol.Schedule(seed=seed)
     if epochs is not None:
         schedule = replace(schedule, recipe=replace(schedule.recipe, epochs=epochs))
-    if semantic_epochs is not None:
-        schedule = replace(schedule, semantic_epochs=semantic_epochs)
     dataset = load(data, jobs)
     figures: dict[str, Any] = {kind: {"data": features.describe(dataset.records)} for kind in protocol.KINDS}
     constants: dict[str, Uncertainty] = {}
@@ -63,7 +60,7 @@ def train(
     for kind, directory in zip(protocol.KINDS, (out, out.with_name(f"{out.name}-hybrid")), strict=True):
         bitstream = dataset.bitstream if kind == "hybrid" else None
         publish(
-            trained,
+            trained[kind],
             kind,
             directory,
             figures=figures[kind],
