@@ -53,72 +53,6 @@ __device__ int load_gradients(const CginBackwardArgs& args, int k, const Place<k
   return there;
 }
 
-// One thread's sums of one direction into the block's.
-template <typename Real, int kWidth>
-__device__ void add_up(const CginBackwardArgs& args, int k, const Place<kWidth>& place, SharedSums<kWidth>* shared,
-                       SharedSums<kWidth>* gradients) {
-  ColumnSums<Real> sums[kWidth];
-  GradientSums<Real> grads[kWidth];
-  for (std::int64_t t = place.row; t < place.length && place.inside; t += place.step()) {
-    Values<Real, kWidth> x[kUnroll], grad[kUnroll], h[kUnroll];
-    const int there = load_gradients(args, k, place, t, x, grad, h);
-#pragma unroll
-    for (int c = 0; c < kWidth; ++c) {
-      sums[c].add(x, c, there);
-      grads[c].add(x, h, c, there, ColumnSums<Real>::mean_of(x, c, there), sums[c].shift);
-    }
-  }
-  store_sums(place, sums, shared->mean[k], shared->squares[k]);
-#pragma unroll
-  for (int c = 0; c < kWidth; ++c) {
-    // The product from the thread's own mean, which the block's mean is moved to later.
-    const double away = shared->mean[k][place.shared_at(c)] - sums[c].shift;
-    gradients->mean[k][place.shared_at(c)] = grads[c].grad;
-    gradients->squares[k][place.shared_at(c)] = grads[c].product - away * grads[c].grad;
-  }
-}
-
-// Writes the gradients of one direction.
-template <typename Real, int kWidth>
-__device__ void differentiate(const CginBackwardArgs& args, int k, const Place<kWidth>& place,
-                              const ColumnStatistics<Real> (*statistics)[kThreads],
-                              const GradientMeans<Real> (*means)[kThreads]) {
-  const CginProblem& p = args.problem;
-  const ColumnStatistics<Real>* own = statistics[k] + place.lane * kWidth;
-  const ColumnStatistics<Real>* guide = statistics[1 - k] + place.lane * kWidth;
-  const GradientMeans<Real>* mine = means[k] + place.lane * kWidth;
-  const GradientMeans<Real>* guided = means[1 - k] + place.lane * kWidth;
-  const std::int64_t start = place.b * p.time * p.width + place.channel;
-  Real* d_features = static_cast<Real*>(args.branch[k].d_features) + start;
-  Real* d_gamma = p.adain ? nullptr : static_cast<Real*>(args.branch[k].d_gamma) + start;
-  for (std::int64_t t = place.row; t < place.length; t += place.step()) {
-    Values<Real, kWidth> x[kUnroll], grad[kUnroll], h[kUnroll];
-    const int there = load_gradients(args, k, place, t, x, grad, h);
-#pragma unroll
-    for (int r = 0; r < kUnroll; ++r) {
-      if (r >= there) break;
-      const std::int64_t at = (t + static_cast<std::int64_t>(r) * place.rows) * p.width;
-#pragma unroll
-      for (int c = 0; c < kWidth; ++c) {
-        const ColumnStatistics<Real>& s = own[c];
-        const Real scale = p.adain ? guide[c].sigma : Real(1);
-        const Real normalised = cgin_normalise(x[r].v[c], s.mean, s.mean_rest, s.inverse_sigma);
-        Real d = cgin_normalise_backward(h[r].v[c] * scale, normalised, mine[c].grad * scale, mine[c].product * scale,
-                                         s.inverse_sigma);
-        if (p.adain) d += cgin_guide_backward(normalised, guided[c].grad, guided[c].product);
-        x[r].v[c] = d;
-        grad[r].v[c] *= normalised;
-      }
-      *reinterpret_cast<Values<Real, kWidth>*>(d_features + at) = x[r];
-      if (d_gamma) *reinterpret_cast<Values<Real, kWidth>*>(d_gamma + at) = grad[r];
-    }
-  }
-  for (std::int64_t t = place.length + place.row; t < p.time; t += place.rows) {
-    *reinterpret_cast<Values<Real, kWidth>*>(d_features + t * p.width) = Values<Real, kWidth>{};
-    if (d_gamma) *reinterpret_cast<Values<Real, kWidth>*>(d_gamma + t * p.width) = Values<Real, kWidth>{};
-  }
-}
-
 template <typename Real, int kWidth>
 __global__ void __launch_bounds__(kThreads, 1) backward(const __grid_constant__ CginBackwardArgs args, int lanes) {
   extern __shared__ double block[];
@@ -129,31 +63,84 @@ __global__ void __launch_bounds__(kThreads, 1) backward(const __grid_constant__ 
   const CginProblem& p = args.problem;
   const Place<kWidth> place(p, lanes);
 
-  // One direction after the other, as forward.
-  for (int first = 0; first < 2; first += p.adain ? 2 : 1) {
-    const int end = p.adain ? 2 : first + 1;
-    for (int k = first; k < end; ++k) add_up<Real>(args, k, place, shared, gradients);
-    __syncthreads();
-    const Reducer<kWidth> reducer(lanes);
-    if (reducer.tensor >= first && reducer.tensor < end) {
-      double mean, squares;
-      combine(*shared, reducer, place.length, &mean, &squares);
-      const int at = SharedSums<kWidth>::at(reducer.column, 0, reducer.rows);
-      const double* own_means = shared->mean[reducer.tensor] + at;
-      const double* sums = gradients->mean[reducer.tensor] + at;
-      const double* products = gradients->squares[reducer.tensor] + at;
-      const double grad = reducer.sum([&](int r) { return sums[r]; });
-      const double product = reducer.sum([&](int r) { return products[r] + (own_means[r] - mean) * sums[r]; });
-      if (reducer.member == 0) {
-        const double count = static_cast<double>(place.length);
-        const double inverse = 1.0 / sqrt(squares / count + p.eps);
-        statistics[reducer.tensor][reducer.column] = column_statistics<Real>(mean, squares, place.length, p.eps);
-        means[reducer.tensor][reducer.column] = {static_cast<Real>(grad / count),
-                                                 static_cast<Real>(product * inverse / count)};
+  for (int k = 0; k < 2; ++k) {
+    ColumnSums<Real> sums[kWidth];
+    GradientSums<Real> grads[kWidth];
+    if (place.inside) {
+      for (std::int64_t t = place.row; t < place.length; t += place.step()) {
+        Values<Real, kWidth> x[kUnroll], grad[kUnroll], h[kUnroll];
+        const int there = load_gradients(args, k, place, t, x, grad, h);
+#pragma unroll
+        for (int c = 0; c < kWidth; ++c) {
+          sums[c].add(x, c, there);
+          grads[c].add(x, h, c, there, ColumnSums<Real>::mean_of(x, c, there), sums[c].shift);
+        }
       }
     }
-    __syncthreads();
-    for (int k = first; k < end && place.inside; ++k) differentiate(args, k, place, statistics, means);
+    store_sums(place, sums, shared->mean[k], shared->squares[k]);
+#pragma unroll
+    for (int c = 0; c < kWidth; ++c) {
+      // The product from the thread's own mean, which the block's mean is moved to later.
+      const double away = shared->mean[k][place.shared_at(c)] - sums[c].shift;
+      gradients->mean[k][place.shared_at(c)] = grads[c].grad;
+      gradients->squares[k][place.shared_at(c)] = grads[c].product - away * grads[c].grad;
+    }
+  }
+  __syncthreads();
+  const Reducer<kWidth> reducer(lanes);
+  double mean, squares;
+  combine(*shared, reducer, place.length, &mean, &squares);
+  const int first = SharedSums<kWidth>::at(reducer.column, 0, reducer.rows);
+  const double* own_means = shared->mean[reducer.tensor] + first;
+  const double* sums = gradients->mean[reducer.tensor] + first;
+  const double* products = gradients->squares[reducer.tensor] + first;
+  const double grad = reducer.sum([&](int r) { return sums[r]; });
+  const double product = reducer.sum([&](int r) { return products[r] + (own_means[r] - mean) * sums[r]; });
+  if (reducer.member == 0) {
+    const ColumnStatistics<Real> s = column_statistics<Real>(mean, squares, place.length, p.eps);
+    const double count = static_cast<double>(place.length);
+    const double inverse = 1.0 / sqrt(squares / count + p.eps);
+    statistics[reducer.tensor][reducer.column] = s;
+    means[reducer.tensor][reducer.column] = {static_cast<Real>(grad / count),
+                                             static_cast<Real>(product * inverse / count)};
+  }
+  __syncthreads();
+  if (!place.inside) return;
+
+  for (int k = 0; k < 2; ++k) {
+    const ColumnStatistics<Real>* own = statistics[k] + place.lane * kWidth;
+    const ColumnStatistics<Real>* guide = statistics[1 - k] + place.lane * kWidth;
+    const GradientMeans<Real>* mine = means[k] + place.lane * kWidth;
+    const GradientMeans<Real>* guided = means[1 - k] + place.lane * kWidth;
+    const std::int64_t start = place.b * p.time * p.width + place.channel;
+    Real* d_features = static_cast<Real*>(args.branch[k].d_features) + start;
+    Real* d_gamma = p.adain ? nullptr : static_cast<Real*>(args.branch[k].d_gamma) + start;
+    for (std::int64_t t = place.row; t < place.length; t += place.step()) {
+      Values<Real, kWidth> x[kUnroll], grad_rows[kUnroll], h[kUnroll];
+      const int there = load_gradients(args, k, place, t, x, grad_rows, h);
+#pragma unroll
+      for (int r = 0; r < kUnroll; ++r) {
+        if (r >= there) break;
+        const std::int64_t at = (t + static_cast<std::int64_t>(r) * place.rows) * p.width;
+#pragma unroll
+        for (int c = 0; c < kWidth; ++c) {
+          const ColumnStatistics<Real>& s = own[c];
+          const Real scale = p.adain ? guide[c].sigma : Real(1);
+          const Real normalised = cgin_normalise(x[r].v[c], s.mean, s.mean_rest, s.inverse_sigma);
+          Real d = cgin_normalise_backward(h[r].v[c] * scale, normalised, mine[c].grad * scale, mine[c].product * scale,
+                                           s.inverse_sigma);
+          if (p.adain) d += cgin_guide_backward(normalised, guided[c].grad, guided[c].product);
+          x[r].v[c] = d;
+          grad_rows[r].v[c] *= normalised;
+        }
+        *reinterpret_cast<Values<Real, kWidth>*>(d_features + at) = x[r];
+        if (d_gamma) *reinterpret_cast<Values<Real, kWidth>*>(d_gamma + at) = grad_rows[r];
+      }
+    }
+    for (std::int64_t t = place.length + place.row; t < p.time; t += place.rows) {
+      *reinterpret_cast<Values<Real, kWidth>*>(d_features + t * p.width) = Values<Real, kWidth>{};
+      if (d_gamma) *reinterpret_cast<Values<Real, kWidth>*>(d_gamma + t * p.width) = Values<Real, kWidth>{};
+    }
   }
 }
 

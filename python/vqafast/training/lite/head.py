@@ -48,7 +48,7 @@ class Recipe:
     that has the part `share` in the member's frame scores.
     """
 
-    epochs: int = 14
+    epochs: int = 10
     batch: int = 128
     lr: float = 2e-3
     weight_decay: float = 0.05
@@ -57,7 +57,7 @@ class Recipe:
     semantic_noise: float = 1.0
     prior_noise: float = 0.1
     members: int = 2
-    share: float = 0.7
+    share: float = 0.75
     kernel: kernel.KernelRecipe = field(default_factory=kernel.KernelRecipe)
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.linalg import cho_factor, cho_solve
+from torch import Tensor
 
 from vqafast.models.a2inet.kernel import KernelRegression
 from vqafast.models.a2inet.lite import RAW_PER_VMAF
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from vqafast.training.lite.head import Samples
-
-    Rows = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,57 +28,59 @@ class KernelRecipe:
 
     landmarks: int = 2000
     axes: int = 192
-    width: float = 0.3
-    strength: float = 0.1
-    prior_share: float = 0.4
+    width: float = 0.2
+    strength: float = 0.05
+    prior_share: float = 0.7
     frames: int = 2
 
 
 def fit(samples: Samples, recipe: KernelRecipe, seed: int) -> KernelRegression:
-    """Fit on versions and samples of them; `seed` draws the samples and the landmarks."""
+    """Fit on versions and samples of them; `seed` draws the samples and the landmarks.
+
+    In float64 and by torch throughout, whose number of threads the caller decides.
+    """
     rng = np.random.default_rng(seed)
     x, y = _rows(samples, recipe.frames, rng)
-    scale = np.percentile(np.abs(x), 5, axis=0) + 1e-4
-    squeezed = np.arcsinh(x / scale)
-    mean, std = squeezed.mean(axis=0), squeezed.std(axis=0) + 1e-3
+    scale = torch.quantile(x.abs(), 0.05, dim=0) + 1e-4
+    squeezed = torch.asinh(x / scale)
+    mean, std = squeezed.mean(dim=0), squeezed.std(dim=0) + 1e-3
     own = x.shape[1] - samples.prior
-    weight = np.full(x.shape[1], np.sqrt(recipe.width / own))
+    weight = torch.full((x.shape[1],), math.sqrt(recipe.width / own), dtype=torch.float64)
     if samples.prior:
-        weight[own:] = np.sqrt(recipe.width * recipe.prior_share / samples.prior)
+        weight[own:] = math.sqrt(recipe.width * recipe.prior_share / samples.prior)
     standard = (squeezed - mean) / std * weight
     axes = min(recipe.axes, *standard.shape)
     # principal axes from the covariance: rows are many, columns few
-    _, vectors = np.linalg.eigh(standard.T @ standard)
-    projection = weight[:, None] * vectors[:, ::-1][:, :axes]
-    at = standard @ vectors[:, ::-1][:, :axes]
-    marks = at[rng.permutation(len(at))[: recipe.landmarks]]
-    kernel, offset = _gaussian(at, marks), float(y.mean())
-    system = kernel.T @ kernel + recipe.strength * _gaussian(marks, marks) + 1e-6 * np.eye(len(marks))
-    coefficients = cho_solve(cho_factor(system), kernel.T @ (y - offset))
+    vectors = torch.linalg.eigh(standard.T @ standard)[1].flip(1)[:, :axes]
+    at = standard @ vectors
+    marks = at[torch.from_numpy(rng.permutation(len(at))[: recipe.landmarks])]
+    kernel, offset = _gaussian(at, marks), y.mean()
+    system = kernel.T @ kernel + recipe.strength * _gaussian(marks, marks)
+    system += 1e-6 * torch.eye(len(marks), dtype=torch.float64)
+    target = kernel.T @ (y - offset)[:, None]
+    coefficients = torch.cholesky_solve(target, torch.linalg.cholesky(system))[:, 0]
     regression = KernelRegression(x.shape[1], axes, len(marks))
     for name, value in (
-        ("scale", scale), ("mean", mean), ("std", std), ("projection", projection), ("landmarks", marks),
-        ("coefficients", coefficients), ("offset", offset),
+        ("scale", scale), ("mean", mean), ("std", std), ("projection", weight[:, None] * vectors),
+        ("landmarks", marks), ("coefficients", coefficients), ("offset", offset),
     ):  # fmt: skip
-        regression.get_buffer(name).copy_(torch.tensor(value))
+        regression.get_buffer(name).copy_(value)
     return regression.eval()
 
 
-def _rows(samples: Samples, frames: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+def _rows(samples: Samples, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Features and raw labels: the mean of each version, then some of its samples, drawn anew."""
-    lengths = samples.lengths.numpy()
     real = torch.arange(samples.quality.shape[1])[None] < samples.lengths[:, None]
     total = torch.where(real[:, :, None], samples.quality, torch.zeros(())).double().sum(dim=1)
-    x, y = [total.numpy() / lengths[:, None]], [samples.labels.numpy()]
-    everyone = np.arange(len(lengths))
+    x, y = [total / samples.lengths[:, None]], [samples.labels]
+    everyone = torch.arange(len(samples.lengths))
     for _ in range(frames):
-        drawn = torch.from_numpy(rng.integers(lengths))
-        x.append(samples.quality[everyone, drawn].double().numpy())
-        y.append(samples.frames[everyone, drawn].numpy())
-    return np.concatenate(x), np.concatenate(y).astype(np.float64) * RAW_PER_VMAF
+        drawn = torch.from_numpy(rng.integers(samples.lengths.numpy()))
+        x.append(samples.quality[everyone, drawn].double())
+        y.append(samples.frames[everyone, drawn])
+    return torch.cat(x), torch.cat(y).double() * RAW_PER_VMAF
 
 
-def _gaussian(a: Rows, b: Rows) -> Rows:
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
-    similarity: Rows = np.exp(-np.maximum(squares, 0))
-    return similarity
+def _gaussian(a: Tensor, b: Tensor) -> Tensor:
+    squares = (a * a).sum(dim=1)[:, None] + (b * b).sum(dim=1)[None] - 2 * a @ b.T
+    return torch.exp(-squares.clamp(min=0))
