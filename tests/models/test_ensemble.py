@@ -19,6 +19,7 @@ from vqafast.errors import InvalidArgument, ModelError  # noqa: E402
 from vqafast.models import registry  # noqa: E402
 from vqafast.models.a2inet.ensemble import export_ensemble  # noqa: E402
 from vqafast.models.a2inet.export import TOLERANCE, export_model  # noqa: E402
+from vqafast.models.a2inet.kernel import KernelRegression  # noqa: E402
 from vqafast.models.a2inet.modules import A2INetHead  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
 from vqafast.models.model_json import parse, to_json  # noqa: E402
@@ -184,3 +185,45 @@ def test_half_width(score: float, factor: float) -> None:
     assert factor == pytest.approx(np.interp(score, *np.array(KNOWN.knots).T))
     single = replace(KNOWN, knots=((50.0, 0.7),))
     assert single.half_width(score, 0.0) == pytest.approx(1.5 * 0.7)
+
+
+def regression(seed: int, dim: int = 20) -> KernelRegression:
+    made = torch.Generator().manual_seed(seed)
+    kernel = KernelRegression(dim, 4, 9)
+    for name in ("projection", "landmarks", "coefficients", "offset"):
+        buffer = kernel.get_buffer(name)
+        buffer.copy_(torch.randn(buffer.shape, generator=made) * 0.3)
+    return kernel.eval()
+
+
+def test_a_kernel_regression_beside_each_head(tmp_path: Path) -> None:
+    kernels = [regression(seed) for seed in range(2)]
+    spec, heads = write(tmp_path, 2, kernels=kernels, share=0.25)
+    runtime = A2INetRuntime(spec, threads=1)
+    for steps in (1, 5, 40):
+        quality, semantic = features(steps)
+        beside = np.stack([kernel(torch.from_numpy(quality)).numpy() for kernel in kernels])
+        assert np.ptp(beside, axis=0).min() > 1e-3
+        expected = 0.75 * truth(heads, quality, semantic) + 0.25 * beside
+        np.testing.assert_allclose(runtime.member_scores(quality, semantic), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("count", "share"), [(1, 0.5), (2, 0.0), (0, 0.5), (2, 1.5)])
+def test_kernels_and_their_share_belong_together(tmp_path: Path, count: int, share: float) -> None:
+    with pytest.raises(
+        InvalidArgument, match="kernels must be none with share 0, or one for each of 2 heads"
+    ):
+        write(tmp_path, 2, kernels=[regression(k) for k in range(count)], share=share)
+
+
+def test_a_kernel_regression_is_its_formula() -> None:
+    kernel = regression(3).double()
+    kernel.scale.copy_(torch.linspace(0.5, 2, 20))
+    kernel.mean.copy_(torch.linspace(-1, 1, 20))
+    kernel.std.copy_(torch.linspace(1, 3, 20))
+    q = np.random.default_rng(0).normal(size=(2, 3, 20))
+    parts = {name: buffer.numpy() for name, buffer in kernel.named_buffers()}
+    z = (np.arcsinh(q / parts["scale"]) - parts["mean"]) / parts["std"]
+    apart = (z @ parts["projection"])[..., None, :] - parts["landmarks"]
+    expected = np.exp(-(apart**2).sum(-1)) @ parts["coefficients"] + parts["offset"]
+    np.testing.assert_allclose(kernel(torch.from_numpy(q)), expected, rtol=1e-10)
