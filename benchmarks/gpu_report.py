@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
-    from gpu_cases import Case
+    from gpu_case import Case
 
     Replays = dict[str, Callable[[], Any]]
 
@@ -117,7 +117,7 @@ def measure(case: Case, context: dict[str, Any], rounds: int, uncaptured: set[st
     """One row; raises what goes wrong with the fused op, notes what goes wrong with the plain expression."""
     import numpy as np
     import torch
-    from gpu_cases import fused_call, plain_call, verify
+    from gpu_case import fused_call, plain_call, verify
 
     device = torch.device(context["device"])
     # A generator of our own: a capture that fails can leave the default one unusable.
