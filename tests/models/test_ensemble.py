@@ -193,6 +193,7 @@ def regression(seed: int, dim: int = 20) -> KernelRegression:
     for name in ("projection", "landmarks", "coefficients", "offset"):
         buffer = kernel.get_buffer(name)
         buffer.copy_(torch.randn(buffer.shape, generator=made) * 0.3)
+    kernel.squares.copy_(kernel.landmarks.square().sum(dim=0))
     return kernel.eval()
 
 
@@ -218,12 +219,13 @@ def test_kernels_and_their_share_belong_together(tmp_path: Path, count: int, sha
 
 def test_a_kernel_regression_is_its_formula() -> None:
     kernel = regression(3).double()
+    kernel.squares.copy_(kernel.landmarks.square().sum(dim=0))  # was rounded to float
     kernel.scale.copy_(torch.linspace(0.5, 2, 20))
     kernel.mean.copy_(torch.linspace(-1, 1, 20))
     kernel.std.copy_(torch.linspace(1, 3, 20))
     q = np.random.default_rng(0).normal(size=(2, 3, 20))
     parts = {name: buffer.numpy() for name, buffer in kernel.named_buffers()}
     z = (np.arcsinh(q / parts["scale"]) - parts["mean"]) / parts["std"]
-    apart = (z @ parts["projection"])[..., None, :] - parts["landmarks"]
+    apart = (z @ parts["projection"])[..., None, :] - parts["landmarks"].T
     expected = np.exp(-(apart**2).sum(-1)) @ parts["coefficients"] + parts["offset"]
     np.testing.assert_allclose(kernel(torch.from_numpy(q)), expected, rtol=1e-10)

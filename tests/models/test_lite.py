@@ -34,6 +34,7 @@ def trained(kind, members=2):
         kernel = KernelRegression(QUALITY_DIM + prior, 6, 30)
         for name in ("projection", "landmarks", "coefficients", "offset"):
             kernel.get_buffer(name).copy_(torch.randn(kernel.get_buffer(name).shape) * 0.1)
+        kernel.squares.copy_(kernel.landmarks.square().sum(dim=0))
         kernels.append(kernel.eval())
     return Ensemble(heads, kernels, 0.7)
 

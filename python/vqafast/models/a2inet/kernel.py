@@ -26,7 +26,8 @@ class KernelRegression(nn.Module):
     axes : int
         Rows of `P`.
     landmarks : int
-        Samples of the training set that span the solution (Nystroem).
+        Samples of the training set that span the solution (Nystroem). The buffer holds them as columns, and
+        `squares` their squared lengths, as the graph needs them.
     """
 
     scale: Tensor
@@ -34,6 +35,7 @@ class KernelRegression(nn.Module):
     std: Tensor
     projection: Tensor
     landmarks: Tensor
+    squares: Tensor
     coefficients: Tensor
     offset: Tensor
 
@@ -41,8 +43,8 @@ class KernelRegression(nn.Module):
         super().__init__()
         for name, shape in (
             ("scale", (quality_dim,)), ("mean", (quality_dim,)), ("std", (quality_dim,)),
-            ("projection", (quality_dim, axes)), ("landmarks", (landmarks, axes)),
-            ("coefficients", (landmarks,)), ("offset", ()),
+            ("projection", (quality_dim, axes)), ("landmarks", (axes, landmarks)),
+            ("squares", (landmarks,)), ("coefficients", (landmarks,)), ("offset", ()),
         ):  # fmt: skip
             self.register_buffer(name, torch.ones(shape) if name in ("scale", "std") else torch.zeros(shape))
 
@@ -50,6 +52,6 @@ class KernelRegression(nn.Module):
         """Map ``(..., quality_dim)`` to scores ``(...)``, each sample by itself."""
         z = (_asinh(quality / self.scale) - self.mean) / self.std
         at = z @ self.projection
-        squares = (at * at).sum(dim=-1, keepdim=True) + (self.landmarks * self.landmarks).sum(dim=1)
-        distance = torch.clamp(squares - 2.0 * (at @ self.landmarks.T), min=0.0)
+        squares = (at * at).sum(dim=-1, keepdim=True) + self.squares
+        distance = torch.clamp(squares - 2.0 * (at @ self.landmarks), min=0.0)
         return torch.exp(-distance) @ self.coefficients + self.offset

@@ -62,7 +62,8 @@ def fit(samples: Samples, recipe: KernelRecipe, seed: int) -> KernelRegression:
     regression = KernelRegression(x.shape[1], axes, len(marks))
     for name, value in (
         ("scale", scale), ("mean", mean), ("std", std), ("projection", weight[:, None] * vectors),
-        ("landmarks", marks), ("coefficients", coefficients), ("offset", offset),
+        ("landmarks", marks.T), ("squares", (marks * marks).sum(dim=1)), ("coefficients", coefficients),
+        ("offset", offset),
     ):  # fmt: skip
         regression.get_buffer(name).copy_(value)
     return regression.eval()
