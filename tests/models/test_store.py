@@ -235,10 +235,14 @@ def test_export_openvino_computes_the_same(tmp_path: Path) -> None:
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": openvino.Type.f32}
     spec = registry.load("a2inet-lite")
-    x = np.random.default_rng(0).standard_normal((spec.members, 8, 256)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    inputs = {
+        "fused": rng.standard_normal((spec.members, 8, 256)).astype(np.float32),
+        "quality": rng.random((1, 8, spec.head.quality_dim), dtype=np.float32),
+    }
     outputs = []
     for path in (spec.file("temporal.onnx"), tmp_path / "ir" / "temporal.xml"):
-        outputs.append(core.compile_model(core.read_model(path), "CPU", settings)({"fused": x})[0])
+        outputs.append(core.compile_model(core.read_model(path), "CPU", settings)(inputs)[0])
     np.testing.assert_allclose(outputs[1], outputs[0], rtol=0, atol=1e-6)
     assert np.ptp(outputs[0]) > 1e-3
 
