@@ -15,20 +15,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vqafast import errors as errors
     from vqafast.scoring.api import assess as assess
+    from vqafast.scoring.api import assess_many as assess_many
     from vqafast.scoring.api import score as score
     from vqafast.scoring.assessment import Assessment as Assessment
+    from vqafast.scoring.many import Outcome as Outcome
     from vqafast.scoring.scorer import Scorer as Scorer
     from vqafast.scoring.stream import ScoreStream as ScoreStream
 
     __version__: str
 
-__all__ = ["Assessment", "ScoreStream", "Scorer", "__version__", "assess", "errors", "score"]
+__all__ = [
+    "Assessment",
+    "Outcome",
+    "ScoreStream",
+    "Scorer",
+    "__version__",
+    "assess",
+    "assess_many",
+    "errors",
+    "score",
+]
 
 _HOME = {
     "Assessment": "vqafast.scoring.assessment",
+    "Outcome": "vqafast.scoring.many",
     "ScoreStream": "vqafast.scoring.stream",
     "Scorer": "vqafast.scoring.scorer",
     "assess": "vqafast.scoring.api",
+    "assess_many": "vqafast.scoring.api",
     "score": "vqafast.scoring.api",
 }
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.ops.cuda import why_not
 
 from vqafast import cli
 from vqafast.cli._options import seconds
@@ -79,7 +80,7 @@ def test_traceback_only_under_debug(capsys):
             ["assess", "x", "--display", "9x9"],
             r"display: width and height must be whole numbers in 32\.\.8192",
         ),
-        (["score", "x", "--device", "tpu"], r"device: must be one of cpu, cuda, auto"),
+        (["score", "x", "--device", "tpu"], r"device: must be cpu, cuda, cuda:N or auto"),
         (["assess", "x", "--json", "--frames"], r"not both"),
         (["nonsense"], r"No such command"),
     ],
@@ -92,9 +93,15 @@ def test_wrong_arguments_exit_2(capsys, arguments, message):
     assert captured.err.count("\n") == 1
 
 
-def test_cuda_says_when(capsys):
-    assert cli.run(["score", "x", "--device", "cuda"]) == EXIT_CODES["unsupported"]
-    assert "GPU build" in capsys.readouterr().err
+@pytest.mark.skipif(why_not() is None, reason="there is a GPU")
+def test_cuda_says_why_not(capsys):
+    assert cli.run(["score", "x", "--device", "cuda"]) == EXIT_CODES["engine_unavailable"]
+    assert "device: cuda cannot be used: libcuda.so.1 cannot be loaded" in capsys.readouterr().err
+
+
+def test_an_engine_that_does_not_run_there(capsys):
+    assert cli.run(["score", "x", "--engine", "tensorrt"]) == EXIT_CODES["unsupported"]
+    assert "engine tensorrt runs on cuda, got device 'cpu'" in capsys.readouterr().err
 
 
 def test_wrong_model_lists_what_there_is(capsys):

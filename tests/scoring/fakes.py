@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,9 @@ class FakeRuntime:
     def selector(self) -> EveryFrame:
         return EveryFrame(burst=self._burst)
 
+    def reading(self, sampled: Sampled) -> AbstractContextManager[Sampled]:
+        return nullcontext(sampled)
+
     def ingest_quality(self, sampled: Sampled, draw: int = 0) -> np.ndarray:
         value = float(sampled.frames[0].planes[0].mean()) + 1000 * draw
         return np.full(self._item, value, dtype=np.float32)
@@ -106,9 +110,7 @@ class FakeRuntime:
 def window_scorer(
     runtime: FakeRuntime, window: int | None = 8, draws: int = 1, batch: int = 4
 ) -> WindowScorer:
-    return WindowScorer(
-        runtime, window=window, draws=draws, batch=batch, lock=threading.Lock(), clock=StageClock()
-    )
+    return WindowScorer(runtime, window=window, draws=draws, batch=batch, clock=StageClock())
 
 
 def decode_threads() -> list[threading.Thread]:

@@ -43,13 +43,13 @@ def test_the_result_says_what_was_read(whole, clip):
 
 def test_every_head_call_gets_them(hybrid, clip, whole, monkeypatch):
     seen = []
-    real = hybrid._runtime.member_scores
+    real = hybrid._model.member_scores
 
     def spy(quality, semantic, constant=None):
         seen.append(constant)
         return real(quality, semantic, constant)
 
-    monkeypatch.setattr(hybrid._runtime, "member_scores", spy)
+    monkeypatch.setattr(hybrid._model, "member_scores", spy)
     assert hybrid.assess(clip).score == whole.score
     expected = [bitstream_features(clip, 160, 96)[name] for name in BITSTREAM_FEATURES]
     assert len(seen) == 3
@@ -113,8 +113,8 @@ def test_values_outside_of_what_the_model_knows_are_moved_and_told(tmp_path, cli
     export(tmp_path / "narrow", bitstream=view)
     scorer = Scorer(tmp_path / "narrow", threads=2)
     seen = []
-    real = scorer._runtime.member_scores
-    scorer._runtime.member_scores = lambda q, s, c: seen.append(c) or real(q, s, c)
+    real = scorer._model.member_scores
+    scorer._model.member_scores = lambda q, s, c: seen.append(c) or real(q, s, c)
     got = scorer.assess(clip)
     assert [w.code for w in got.warnings] == ["bitstream_out_of_range"]
     assert f"key_bits {value['key_bits']:.3g} to {top:.3g}" in got.warnings[0].message

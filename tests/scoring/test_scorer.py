@@ -18,7 +18,6 @@ from vqafast.errors import (
     MissingFile,
     ModelError,
     NotAVideo,
-    Unsupported,
 )
 from vqafast.scoring.assessment import Assessment
 from vqafast.scoring.pooling import POOLINGS
@@ -194,19 +193,6 @@ def test_arguments_are_checked_before_the_file_is_opened(scorer):
         scorer.assess("absent.mp4", pooling="median")
     with pytest.raises(InvalidArgument, match="window"):
         scorer.assess("absent.mp4", window=0)
-
-
-def test_devices(model):
-    with pytest.raises(Unsupported, match="GPU build"):
-        Scorer(model, device="cuda")
-    with pytest.raises(InvalidArgument, match="cpu, cuda, auto"):
-        Scorer(model, device="tpu")
-
-
-def test_device_auto_says_what_it_chose(model, clip):
-    got = Scorer(model, device="auto").assess(clip)
-    assert got.device == "cpu"
-    assert [w.code for w in got.warnings] == ["device_auto"]
 
 
 def test_unknown_model_and_altered_model(model, tmp_path):

@@ -47,7 +47,7 @@ def whole(scorer, clip) -> Assessment:
 
 def raw_members(scorer: Scorer, clip: Path) -> np.ndarray:
     """Outputs ``(K, T)`` by the runtime alone."""
-    runtime = scorer._runtime
+    runtime = scorer._model
     with open_source(clip) as source:
         samples = list(source.frames(runtime.selector()))
     quality = runtime.quality_features([runtime.ingest_quality(s) for s in samples])

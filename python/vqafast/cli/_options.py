@@ -11,9 +11,24 @@ import typer
 from vqafast.errors import InvalidArgument
 
 Model = Annotated[str | None, typer.Option("--model", help="Built-in model name or model directory.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, or auto.")]
-Engine = Annotated[str, typer.Option("--engine", help="Inference engine.")]
-Precision = Annotated[str, typer.Option("--precision", help="f32, bf16 or int8, for the backbones.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:N, or auto.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="openvino, torch or tensorrt.  [default: openvino on the CPU, torch on a GPU]",
+        show_default=False,
+    ),
+]
+Decoder = Annotated[
+    str, typer.Option("--decoder", help="auto: on the GPU of --device where it can; cpu: never there.")
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", help="Of the backbones: f32; f16 (torch, tensorrt); bf16 or int8 (openvino)."
+    ),
+]
 Threads = Annotated[int, typer.Option("--threads", help="CPU threads; 0 is all cores this process may use.")]
 Samples = Annotated[int, typer.Option("--samples", help="Draws of patch positions; above 1 gives a spread.")]
 Batch = Annotated[int, typer.Option("--batch", help="Samples per call of the backbones.")]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import os
 import platform
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -145,35 +142,67 @@ def _cuda_build() -> Finding:
     info = _core.build_info()
     if info["cuda"]:
         targets = " ".join(str(a) for a in info["cuda_architectures"])
-        return Finding(
-            "cuda build", "ok", f"the ops have CUDA kernels for {targets}; scoring runs on the CPU"
-        )
-    return Finding("cuda build", "absent", "this build has no CUDA kernels: scoring runs on the CPU")
+        return Finding("cuda build", "ok", f"the ops have CUDA kernels for {targets}")
+    return Finding("cuda build", "absent", "this build has no CUDA kernels")
 
 
 def _cuda_driver() -> Finding:
-    # libcuda itself is asked: libraries above it may crash instead of failing without a driver.
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1" if sys.platform != "win32" else "nvcuda.dll")
-    except OSError:
-        return Finding("cuda driver", "absent", "libcuda.so.1 was not found: no NVIDIA driver")
-    status = cuda.cuInit(0)
-    if status != 0:
-        return Finding("cuda driver", "absent", f"cuInit failed with error {status}")
-    count, version = ctypes.c_int(), ctypes.c_int()
-    cuda.cuDeviceGetCount(ctypes.byref(count))
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-    release = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    return Finding("cuda driver", "ok", f"{release}, {count.value} devices")
+    from vqafast.engines.cuda_driver import probe
+
+    found = probe()
+    if found.reason is not None:
+        return Finding("cuda driver", "absent", found.reason)
+    version = "unknown" if found.driver_version is None else "{}.{}".format(*found.driver_version)
+    cards = ", ".join(
+        f"{g.name} (sm_{g.compute_capability[0]}{g.compute_capability[1]}, {g.memory >> 30} GiB)"
+        for g in found.gpus
+    )
+    return Finding("cuda driver", "ok", f"CUDA {version}: {cards}")
+
+
+def _nvdec() -> Finding:
+    from vqafast.engines.cuda_driver import probe
+    from vqafast.video.nvdec import nvdec_obstacle
+
+    for gpu in probe().gpus:
+        obstacle = nvdec_obstacle(gpu.index)
+        if obstacle is not None:
+            return Finding("nvdec", "absent", f"{obstacle}; the CPU decodes")
+    if not probe().gpus:
+        return Finding("nvdec", "absent", "no GPU: the CPU decodes")
+    return Finding("nvdec", "ok", f"FFmpeg can decode on {len(probe().gpus)} GPUs")
+
+
+def _gpu_scoring() -> Finding:
+    from vqafast.scoring.devices import cuda_obstacle
+
+    obstacle = cuda_obstacle()
+    if obstacle is not None:
+        return Finding("gpu scoring", "absent", obstacle)
+    return Finding("gpu scoring", "ok", "--device cuda")
 
 
 def _torch() -> Finding:
     # Only looked for: importing it takes seconds.
-    if importlib.util.find_spec("torch") is None:
-        return Finding("torch", "absent", "not installed; needed for training only ([train])")
+    return _optional("torch", "torch", "needed for training ([train]) and on a GPU ([gpu])")
+
+
+def _tensorrt() -> Finding:
+    # Importing it without a driver is asking for a crash.
+    return _optional("tensorrt", "tensorrt", "only for --engine tensorrt ([tensorrt])")
+
+
+def _dali() -> Finding:
+    return _optional("dali", "nvidia-dali-cuda130", "only for batches decoded by DALI ([dali])")
+
+
+def _optional(name: str, distribution: str, use: str) -> Finding:
     from importlib import metadata
 
-    return Finding("torch", "ok", f"{metadata.version('torch')} (training only)")
+    try:
+        return Finding(name, "ok", f"{metadata.version(distribution)} ({use})")
+    except metadata.PackageNotFoundError:
+        return Finding(name, "absent", f"not installed; {use}")
 
 
 PROBES: tuple[tuple[str, Callable[[], Finding]], ...] = (
@@ -186,5 +215,9 @@ PROBES: tuple[tuple[str, Callable[[], Finding]], ...] = (
     ("scoring", _scoring),
     ("cuda build", _cuda_build),
     ("cuda driver", _cuda_driver),
+    ("nvdec", _nvdec),
     ("torch", _torch),
+    ("gpu scoring", _gpu_scoring),
+    ("tensorrt", _tensorrt),
+    ("dali", _dali),
 )

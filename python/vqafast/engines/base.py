@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,9 +11,20 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .arrays import Arrays
+
 Array = NDArray[Any]
 
-PRECISIONS: tuple[str, ...] = ("f32", "bf16", "int8")
+PRECISIONS: tuple[str, ...] = ("f32", "f16", "bf16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Smallest, usual and largest shape of an input."""
+
+    smallest: tuple[int, ...]
+    usual: tuple[int, ...]
+    largest: tuple[int, ...]
 
 
 @runtime_checkable
@@ -29,6 +41,12 @@ class Engine(Protocol):
         Threads in use; 0 when the library decides.
     inputs, outputs : tuple of str
         Names of the graph's inputs and outputs, in graph order.
+    device : str
+        Where it computes: ``"cpu"`` or ``"cuda:N"``.
+    arrays : Arrays
+        What `run` takes and gives: NumPy arrays, or torch tensors on `device`.
+    static_shapes : bool
+        Whether calls with always the same shapes are worth padding for.
     """
 
     @property
@@ -56,17 +74,33 @@ class Engine(Protocol):
         """Names, in graph order."""
         ...
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        ...
+
+    @property
+    def arrays(self) -> Arrays:
+        """What `run` takes and gives."""
+        ...
+
+    @property
+    def static_shapes(self) -> bool:
+        """Whether calls with always the same shapes are worth padding for."""
+        ...
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Compute every output.
 
         Parameters
         ----------
-        inputs : mapping of str to ndarray
-            One float32 array per name in `inputs`; nothing missing, nothing more.
+        inputs : mapping of str to array
+            One array of `arrays` per name in `inputs`; nothing missing, nothing more. float32, or
+            float16 too where `precision` is "f16".
 
         Returns
         -------
-        dict of str to ndarray
+        dict of str to array
             One array per name in `outputs`. **The arrays are valid until the next `run`** of the
             same engine: they may be views of its memory. Copy what must live longer.
 
@@ -78,12 +112,19 @@ class Engine(Protocol):
         ...
 
 
-def check_inputs(who: str, expected: tuple[str, ...], inputs: Mapping[str, Array]) -> None:
-    """Raise `InvalidArgument` unless `inputs` holds exactly the float32 arrays `expected`."""
+def check_names(who: str, expected: tuple[str, ...], inputs: Mapping[str, Any]) -> None:
+    """Raise `InvalidArgument` unless `inputs` has exactly the names `expected`."""
     from vqafast.errors import InvalidArgument
 
     if set(inputs) != set(expected):
         raise InvalidArgument(f"{who}: inputs must be exactly {sorted(expected)}, got {sorted(inputs)}")
+
+
+def check_inputs(who: str, expected: tuple[str, ...], inputs: Mapping[str, Array]) -> None:
+    """Raise `InvalidArgument` unless `inputs` holds exactly the float32 arrays `expected`."""
+    from vqafast.errors import InvalidArgument
+
+    check_names(who, expected, inputs)
     for name, array in inputs.items():
         if not isinstance(array, np.ndarray) or array.dtype != np.float32:
             got = getattr(array, "dtype", type(array).__name__)

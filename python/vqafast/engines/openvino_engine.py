@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vqafast.errors import EngineUnavailable, InvalidArgument, ModelError, Unsupported
 
-from .base import PRECISIONS, Array, check_inputs
+from .arrays import Arrays, HostArrays
+from .base import Array, check_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_PRECISIONS = ("f32", "bf16", "int8")
 _QUANTISED = ("FakeQuantize", "QuantizeLinear")
 _SOFTMAX = ("Softmax", "ScaledDotProductAttention")
 
@@ -49,8 +51,10 @@ class OpenVinoEngine:
     def __init__(
         self, model: bytes | str | PathLike[str], *, threads: int = 0, precision: str = "f32"
     ) -> None:
-        if precision not in PRECISIONS:
-            raise InvalidArgument(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
+        if precision not in _PRECISIONS:
+            raise InvalidArgument(
+                f"precision must be one of {list(_PRECISIONS)} for openvino, got {precision!r}"
+            )
         if threads < 0:
             raise InvalidArgument(f"threads must be >= 0, got {threads}")
         ov, core = _core()
@@ -116,6 +120,21 @@ class OpenVinoEngine:
     def outputs(self) -> tuple[str, ...]:
         """Names, in graph order."""
         return self._outputs
+
+    @property
+    def device(self) -> str:
+        """Always the CPU."""
+        return "cpu"
+
+    @property
+    def arrays(self) -> Arrays:
+        """NumPy."""
+        return HostArrays()
+
+    @property
+    def static_shapes(self) -> bool:
+        """False: dynamic shapes cost nothing."""
+        return False
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute every output; see `Engine.run`.

@@ -30,7 +30,9 @@ class Opened:
 
 
 @contextlib.contextmanager
-def open_source(path: str | os.PathLike[str] | BinaryIO, threads: int) -> Iterator[Opened]:
+def open_source(
+    path: str | os.PathLike[str] | BinaryIO, threads: int, gpu: int | None = None
+) -> Iterator[Opened]:
     """Open `path` for one pass; everything that was opened here is closed at the end.
 
     Parameters
@@ -38,18 +40,20 @@ def open_source(path: str | os.PathLike[str] | BinaryIO, threads: int) -> Iterat
     path : path or binary file object
         "-" is standard input. A file object stays open. YUV4MPEG2 from a pipe is read as it comes,
         anything else that cannot seek is copied to a temporary file first.
+    gpu : int, optional
+        Index of the GPU that decodes what it can.
     """
     with contextlib.ExitStack() as stack:
         if isinstance(path, (str, os.PathLike)) and os.fspath(path) == "-":
-            yield _standard_input(stack, threads)
+            yield _standard_input(stack, threads, gpu)
         elif isinstance(path, (str, os.PathLike)) or hasattr(path, "read"):
-            source: FrameSource = video.open_source(path, threads)
+            source: FrameSource = video.open_source(path, threads, gpu=gpu)
             yield Opened(stack.enter_context(source))
         else:
             raise InvalidArgument(f"path: must be a path or a binary file object, got {type(path).__name__}")
 
 
-def _standard_input(stack: contextlib.ExitStack, threads: int) -> Opened:
+def _standard_input(stack: contextlib.ExitStack, threads: int, gpu: int | None) -> Opened:
     stdin: BinaryIO = sys.stdin.buffer
     cancel = None
     pipe = cancellable(stdin)
@@ -57,5 +61,5 @@ def _standard_input(stack: contextlib.ExitStack, threads: int) -> Opened:
         stdin = cast("BinaryIO", io.BufferedReader(pipe, _PIPE_BUFFER))
         stack.callback(stdin.close)
         cancel = pipe.cancel
-    source: FrameSource = video.open_source(stdin, threads, path="-")
+    source: FrameSource = video.open_source(stdin, threads, path="-", gpu=gpu)
     return Opened(stack.enter_context(source), cancel)

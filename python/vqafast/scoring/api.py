@@ -6,12 +6,17 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
-from vqafast.scoring.scorer import Scorer, ScorerOptions
+from vqafast.engines.cuda_driver import probe
+from vqafast.scoring.devices import cuda_obstacle
+from vqafast.scoring.fleet import assess_on
+from vqafast.scoring.pooling import check_options
+from vqafast.scoring.scorer import VIDEOS_ON_GPU, Scorer, ScorerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from vqafast.scoring.assessment import Assessment
+    from vqafast.scoring.many import Outcome
     from vqafast.scoring.pipeline import Progress
     from vqafast.scoring.scorer import DisplayLike
 
@@ -64,6 +69,30 @@ def assess(
 ) -> Assessment:
     """Score a video and say everything about it; see `Scorer.assess` and `score`."""
     return _scorer(options).assess(path, pooling=pooling, window=window, progress=progress, display=display)
+
+
+def assess_many(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    videos: int | None = None,
+    pooling: str = "hysteresis",
+    window: float | None = None,
+    display: DisplayLike | None = None,
+    **options: Unpack[ScorerOptions],
+) -> Iterator[Outcome]:
+    """Score many videos and yield an `Outcome` for each as it comes; see `Scorer.assess_many`.
+
+    With ``device="cuda"`` or ``"auto"`` every GPU of the machine is used, each by a process of its own.
+    ``"cuda:N"`` uses that one, in this process.
+    """
+    device = options.get("device", "cpu")
+    if device in ("cuda", "auto") and cuda_obstacle() is None and len(probe().gpus) > 1:
+        check_options(pooling, window)
+        devices = [f"cuda:{gpu.index}" for gpu in probe().gpus]
+        names = (os.fspath(path) for path in paths)
+        asked = {"pooling": pooling, "window": window, "display": display}
+        return assess_on(names, devices, options, videos=videos or VIDEOS_ON_GPU, **asked)
+    return _scorer(options).assess_many(paths, videos=videos, pooling=pooling, window=window, display=display)
 
 
 def _scorer(options: ScorerOptions) -> Scorer:

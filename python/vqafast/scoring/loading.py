@@ -1,18 +1,15 @@
-"""Finding the model and the device that a `Scorer` asks for."""
+"""Finding the model that a `Scorer` asks for."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unsupported
+from vqafast.errors import MissingFile, ModelError
 from vqafast.models import registry
-from vqafast.scoring.assessment import WarningNote
 
 if TYPE_CHECKING:
     from vqafast.models.spec import ModelSpec
-
-DEVICES: tuple[str, ...] = ("cpu", "cuda", "auto")
 
 
 def load_spec(model: str | os.PathLike[str] | None) -> ModelSpec:
@@ -28,17 +25,3 @@ def load_spec(model: str | os.PathLike[str] | None) -> ModelSpec:
         raise ModelError(
             f"model must be one of {known}, or a directory with a model.json, got {wanted!r}"
         ) from error
-
-
-def resolve_device(device: str) -> tuple[str, tuple[WarningNote, ...]]:
-    """Give the device to use and what there is to say about the choice."""
-    if device not in DEVICES:
-        raise InvalidArgument(f"device: must be one of {', '.join(DEVICES)}, got {device!r}")
-    if device == "cuda":
-        raise Unsupported(
-            "device: must be cpu or auto in this build, got 'cuda'; scoring on a GPU comes with the GPU build"
-        )
-    if device == "auto":
-        note = WarningNote("device_auto", "device auto chose cpu: this build scores on the CPU only")
-        return "cpu", (note,)
-    return "cpu", ()

@@ -128,6 +128,13 @@ def check_pooling(method: str) -> None:
         raise InvalidArgument(f"pooling: must be one of {', '.join(POOLINGS)}, got {method!r}")
 
 
+def check_options(pooling: str, window: float | None) -> None:
+    """Refuse an unknown pooling, and a segment length that is not a positive number of seconds."""
+    check_pooling(pooling)
+    if window is not None:
+        check_window(window)
+
+
 def check_window(window: float) -> None:
     """Refuse a segment length that is not a positive number of seconds."""
     if not (isinstance(window, (int, float)) and math.isfinite(window) and window > 0):

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import threading
+import os
 import time
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
+from vqafast.engines import DEFAULT_ENGINES, check_engine
 from vqafast.errors import InvalidArgument
 from vqafast.models.a2inet.runtime import A2INetRuntime
 from vqafast.scoring import _bitstream, pipeline
 from vqafast.scoring._open import open_source
-from vqafast.scoring.loading import load_spec, resolve_device
-from vqafast.scoring.pooling import check_pooling, check_window
+from vqafast.scoring.devices import gpu_index, resolve_device
+from vqafast.scoring.loading import load_spec
+from vqafast.scoring.many import Outcome, outcome_of, run_all
+from vqafast.scoring.pooling import check_options
 from vqafast.scoring.report import RunInfo, assemble
 from vqafast.scoring.resources import resolve_threads
+from vqafast.scoring.sharing import SharedRuntime
 from vqafast.scoring.stream import ScoreStream
 from vqafast.scoring.windows import StageClock, WindowScorer
 from vqafast.video.display import Display, Scaler, check_shown
 from vqafast.video.push import PushSource
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from vqafast.scoring.assessment import Assessment
     from vqafast.scoring.pipeline import Progress
@@ -32,7 +35,11 @@ if TYPE_CHECKING:
 
     DisplayLike = Display | tuple[int, int] | str
 
+DECODERS: tuple[str, ...] = ("auto", "cpu")
 _MAX_SAMPLES = 1000
+_MAX_VIDEOS = 256
+# Hopper has seven decode engines and Ada up to three; one more video keeps them busy between files.
+VIDEOS_ON_GPU = 8
 
 
 class ScorerOptions(TypedDict, total=False):
@@ -40,7 +47,8 @@ class ScorerOptions(TypedDict, total=False):
 
     model: str | os.PathLike[str] | None
     device: str
-    engine: str
+    engine: str | None
+    decoder: str
     threads: int
     samples: int
     precision: str
@@ -57,17 +65,23 @@ class Scorer:
     ----------
     model : str or path, optional
         Name of a built-in model or a model directory; the embedded default if not given.
-    device : {"cpu", "cuda", "auto"}
-        "auto" takes the best device this build can use and names it in the result.
-    engine : str
-        Inference engine; see `vqafast.engines.ENGINES`.
+    device : str
+        "cpu"; "cuda" or "cuda:N", where a GPU decodes, ingests and runs the model; or "auto", which takes
+        a GPU where one can be used and says in the result what it chose.
+    engine : str, optional
+        Inference engine, one of `vqafast.engines.ENGINES`; OpenVINO on the CPU and torch on a GPU if not
+        given.
+    decoder : {"auto", "cpu"}
+        "auto" decodes on the device where it can; what a GPU cannot decode goes to the CPU, and the
+        result says so.
     threads : int
         CPU threads of each stage; 0 is all cores this process may use (affinity and cgroup quota).
     samples : int
         Draws of patch positions. 1 is the fixed centred grid; with more, the score is the mean
         over the draws and the result has a `Spread`. The video is decoded once either way.
-    precision : {"f32", "bf16", "int8"}
-        Of the backbones.
+    precision : {"f32", "f16", "bf16", "int8"}
+        Of the backbones. "f16" is for torch and TensorRT, "bf16" and "int8" for OpenVINO. What is not
+        "f32" gives slightly other scores.
     batch : int
         Samples per call of the backbones, at most. Speed and memory only: scores do not change
         beyond rounding.
@@ -80,11 +94,11 @@ class Scorer:
     InvalidArgument
         If an argument is out of range.
     Unsupported
-        For a device or precision that this build cannot use.
+        For an engine that does not run on the device, or a precision that it cannot do.
     ModelError
         If the model is not there, incomplete or altered.
     EngineUnavailable
-        If the engine's library cannot be used.
+        If the device or the engine's library cannot be used on this machine; the message says why.
     """
 
     def __init__(
@@ -92,26 +106,36 @@ class Scorer:
         model: str | os.PathLike[str] | None = None,
         *,
         device: str = "cpu",
-        engine: str = "openvino",
+        engine: str | None = None,
+        decoder: str = "auto",
         threads: int = 0,
         samples: int = 1,
         precision: str = "f32",
         batch: int = 8,
         display: DisplayLike | None = None,
     ) -> None:
+        if decoder not in DECODERS:
+            raise InvalidArgument(f"decoder: must be one of {', '.join(DECODERS)}, got {decoder!r}")
         device, warnings = resolve_device(device)
         _check_count("samples", samples, _MAX_SAMPLES)
         _check_count("batch", batch)
         threads = resolve_threads(threads)
+        gpu = gpu_index(device)
+        if engine is None:
+            engine = DEFAULT_ENGINES["cpu" if gpu is None else "cuda"]
+        check_engine(engine, device)
         self.spec = load_spec(model)
-        self._runtime = A2INetRuntime(self.spec, engine=engine, threads=threads, precision=precision)
+        self._model = A2INetRuntime(
+            self.spec, engine=engine, threads=threads, precision=precision, device=device, batch=batch
+        )
+        self._runtime = SharedRuntime(self._model, batch if self._model.static_shapes else None)
+        self._gpu = gpu if decoder == "auto" else None
         self._batch = batch
-        self._lock = threading.Lock()
         self._run = RunInfo(
             spec=self.spec,
             draws=samples,
             device=device,
-            engine=self._runtime.engine,
+            engine=self._model.engine,
             precision=precision,
             threads=threads,
             warnings=warnings,
@@ -160,21 +184,72 @@ class Scorer:
         VqafastError
             When the video cannot be scored; ``code`` says why and ``path`` which.
         """
+        check_options(pooling, window)
+        return self._assess(path, pooling, window, progress, display)
+
+    def assess_many(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        videos: int | None = None,
+        pooling: str = "hysteresis",
+        window: float | None = None,
+        display: DisplayLike | None = None,
+    ) -> Iterator[Outcome]:
+        """Score many videos, several at once; yield an `Outcome` for each as it comes, errors included.
+
+        The scores are those of `assess` within its rounding; where samples of several videos wait for
+        the model together, they are computed together.
+
+        Parameters
+        ----------
+        paths : iterable
+            Read as videos finish, so it may be endless.
+        videos : int, optional
+            Videos at once. If not given, 8 on a GPU, whose decode engines each work on one video, and 1
+            on the CPU, which one video can fill.
+        pooling, window, display
+            As in `assess`.
+
+        Raises
+        ------
+        InvalidArgument
+            If an argument is out of range; errors of videos are in their outcomes.
+        """
+        check_options(pooling, window)
+        if videos is None:
+            videos = VIDEOS_ON_GPU if self._run.device != "cpu" else 1
+        _check_count("videos", videos, _MAX_VIDEOS)
+
+        def work(index: int, path: str | os.PathLike[str]) -> Outcome:
+            def assess(name: str) -> Assessment:
+                return self._assess(name, pooling, window, None, display)
+
+            return outcome_of(index, os.fspath(path), assess)
+
+        return run_all(paths, work, videos)
+
+    def _assess(
+        self,
+        path: str | os.PathLike[str] | BinaryIO,
+        pooling: str,
+        window: float | None,
+        progress: Callable[[Progress], None] | None,
+        display: DisplayLike | None,
+    ) -> Assessment:
         began = time.perf_counter()
-        check_pooling(pooling)
-        if window is not None:
-            check_window(window)
         clock = StageClock()
         run = self._for_display(display)
-        with open_source(path, self._run.threads) as opened:
+        with open_source(path, self._run.threads, self._gpu) as opened:
             size = self._scored_size(opened.source.info, run.display)
             values, notes = _bitstream.read(self.spec, opened.source, size)
             run = replace(run, bitstream=values, warnings=(*run.warnings, *notes))
             clock.add("open", began)
+            constant = _bitstream.vector(self.spec, values)
             series = pipeline.run(
                 opened.source,
                 self._runtime,
-                self._window_scorer(clock, _bitstream.vector(self.spec, values)),
+                self._window_scorer(clock, constant),
                 draws=run.draws,
                 clock=clock,
                 scaler=self._scaler(run.display),
@@ -230,9 +305,7 @@ class Scorer:
         TooSmall, TooLarge
             For pictures outside the limits of vqafast or of the model.
         """
-        check_pooling(pooling)
-        if window is not None:
-            check_window(window)
+        check_options(pooling, window)
         _check_count("rolling_windows", rolling_windows)
         if self.spec.bitstream is not None:
             raise _bitstream.refuse(self.spec, "<pushed frames>", "pictures")
@@ -252,7 +325,7 @@ class Scorer:
         return ScoreStream(
             source,
             self._runtime,
-            self._window_scorer(clock),
+            self._window_scorer(clock, None),
             clock,
             run,
             pooling=pooling,
@@ -273,16 +346,15 @@ class Scorer:
         if display is not None:
             size = display.shown(*size, info.sample_aspect_ratio, info.rotation)
             check_shown(size, info.path)
-        self._runtime.check_size(*size, info.path)
+        self._model.check_size(*size, info.path)
         return size
 
-    def _window_scorer(self, clock: StageClock, constant: Features | None = None) -> WindowScorer:
+    def _window_scorer(self, clock: StageClock, constant: Features | None) -> WindowScorer:
         return WindowScorer(
             self._runtime,
             window=self.spec.sampling.window,
             draws=self._run.draws,
             batch=self._batch,
-            lock=self._lock,
             clock=clock,
             constant=constant,
         )

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from vqafast.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from vqafast.video.display import Scaler
     from vqafast.video.sampling import Selector
     from vqafast.video.source import Sampled
 
-View = NDArray[Any]
+#: On the device of the model: a NumPy array or a torch tensor.
+View = Any
 Features = NDArray[np.float32]
 
 # A batch is also cut by size: eight full-resolution views of 4K would not fit the memory budget,
@@ -48,6 +49,10 @@ class Runtime(Protocol):
 
     def selector(self) -> Selector:
         """Which frames to sample."""
+        ...
+
+    def reading(self, sampled: Sampled) -> AbstractContextManager[Sampled]:
+        """Give the frames where the kernels can read them; complete at the end is what was ingested."""
         ...
 
     def ingest_quality(self, sampled: Sampled, draw: int = 0) -> View:
@@ -108,7 +113,7 @@ class Item:
     @property
     def nbytes(self) -> int:
         """Bytes held by the views."""
-        return self.semantic.nbytes + sum(view.nbytes for view in self.quality)
+        return int(self.semantic.nbytes + sum(view.nbytes for view in self.quality))
 
 
 def ingest(runtime: Runtime, sampled: Sampled, draws: int, burst: int, scaler: Scaler | None = None) -> Item:
@@ -116,14 +121,10 @@ def ingest(runtime: Runtime, sampled: Sampled, draws: int, burst: int, scaler: S
     if scaler is not None:
         sampled = scaler.scale(sampled)
     first = sampled.frames[0]
-    return Item(
-        sampled.k,
-        first.index,
-        first.pts,
-        tuple(runtime.ingest_quality(sampled, draw) for draw in range(draws)),
-        runtime.ingest_semantic(sampled),
-        complete=len(sampled.frames) >= burst,
-    )
+    with runtime.reading(sampled) as local:
+        quality = tuple(runtime.ingest_quality(local, draw) for draw in range(draws))
+        semantic = runtime.ingest_semantic(local)
+    return Item(sampled.k, first.index, first.pts, quality, semantic, complete=len(sampled.frames) >= burst)
 
 
 @dataclass(slots=True)
@@ -179,8 +180,6 @@ class WindowScorer:
         Draws of patch positions per sample.
     batch : int
         Samples per call of the backbones, at most; ignored by a model that needs whole windows.
-    lock : threading.Lock
-        Held during calls of the model, whose engines serve one caller at a time.
     constant : ndarray, optional
         ``(F,)`` features of the whole video, handed to every call of the head.
     """
@@ -192,7 +191,6 @@ class WindowScorer:
         window: int | None,
         draws: int,
         batch: int,
-        lock: threading.Lock,
         clock: StageClock,
         constant: Features | None = None,
     ) -> None:
@@ -201,7 +199,6 @@ class WindowScorer:
         self._runtime = runtime
         self._window = window
         self._batch = batch
-        self._lock = lock
         self._clock = clock
         self._constant = constant
         self._slot: int | None = None
@@ -254,10 +251,9 @@ class WindowScorer:
         if not self._pending:
             return
         since = time.perf_counter()
-        with self._lock:
-            for draw, parts in enumerate(self._quality):
-                parts.append(self._runtime.quality_features([i.quality[draw] for i in self._pending]))
-            self._semantic.append(self._runtime.semantic_features([i.semantic for i in self._pending]))
+        for draw, parts in enumerate(self._quality):
+            parts.append(self._runtime.quality_features([i.quality[draw] for i in self._pending]))
+        self._semantic.append(self._runtime.semantic_features([i.semantic for i in self._pending]))
         # The views are dropped here; only index and time of the samples are needed from now on.
         self._held += [(item.index, item.pts) for item in self._pending]
         self._pending.clear()
@@ -275,8 +271,7 @@ class WindowScorer:
         self._semantic.clear()
         for draw, parts in enumerate(self._quality):
             quality = np.concatenate(parts)
-            with self._lock:
-                scores = self._runtime.member_scores(quality, semantic, self._constant)
+            scores = self._runtime.member_scores(quality, semantic, self._constant)
             self.series.add(draw, scores)
             parts.clear()
         self.series.index += [index for index, _ in self._held]

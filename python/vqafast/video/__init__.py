@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def open_source(
-    source: str | os.PathLike[str] | BinaryIO, threads: int = 0, *, path: str | None = None
+    source: str | os.PathLike[str] | BinaryIO,
+    threads: int = 0,
+    *,
+    path: str | None = None,
+    gpu: int | None = None,
 ) -> PyAVSource | Y4MSource:
     """Open a video: YUV4MPEG2 with our own reader, everything else with PyAV.
 
@@ -24,6 +28,8 @@ def open_source(
         Decoder threads; 0 is one per CPU that this process may use.
     path : str, optional
         Name of a file object in messages and in ``info``.
+    gpu : int, optional
+        Index of the GPU that decodes what it can; see `PyAVSource`. YUV4MPEG2 needs no decoder.
 
     Raises
     ------
@@ -49,4 +55,4 @@ def open_source(
         raise Unreadable(f"{path}: cannot be read: {error.strerror}", path=path) from error
     if head == Y4M_MAGIC:
         return Y4MSource(file, path, owns_stream=owned)
-    return PyAVSource(file, threads, path=path, owns_file=owned)
+    return PyAVSource(file, threads, path=path, owns_file=owned, gpu=gpu)

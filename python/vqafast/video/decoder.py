@@ -37,12 +37,14 @@ class Decoder:
     opened : Opened
         Belongs to the decoder from here on.
     threads : int
-        Decoder threads.
+        Decoder threads; a hardware decoder has one.
     warn : callable
         Takes a code and a message.
 
     Attributes
     ----------
+    threads : int
+        Decoder threads in use.
     errors : int
         Packets that the decoder refused.
     unread : int
@@ -59,7 +61,9 @@ class Decoder:
 
     def _begin(self) -> None:
         self.context: VideoCodecContext = self.opened.stream.codec_context
-        self.context.thread_count = self._threads
+        # A hardware decoder works by itself; each thread would take pictures of the card's memory.
+        self.threads = 1 if self.context.is_hwaccel else self._threads
+        self.context.thread_count = self.threads
         self.context.thread_type = ThreadType.AUTO
         self.context.options = {"max_pixels": str(MAX_PIXELS)}
         self._ahead: deque[VideoPacket] = deque()

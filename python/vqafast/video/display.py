@@ -13,6 +13,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from vqafast.errors import InvalidArgument, TooSmall, UnsupportedPixelFormat
 from vqafast.video.formats import MIN_SIDE, display_size, plane_array, plane_shapes
+from vqafast.video.nvdec import to_host
 from vqafast.video.source import Sampled
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Scaler:
         picture = self._picture
         if picture is None or (picture.width, picture.height, picture.format.name) != like:
             picture = self._picture = VideoFrame(*like)
-        for target, plane in zip(_planes(picture, frame.layout), frame.planes, strict=True):
+        for target, plane in zip(_planes(picture, frame.layout), to_host(frame).planes, strict=True):
             target[...] = plane.reshape(target.shape)
         return picture
 

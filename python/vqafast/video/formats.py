@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from vqafast.errors import HdrUnsupported, UnsupportedPixelFormat
-from vqafast.video.source import ColorSpec, PixelLayout, Plane
+from vqafast.video.source import ColorSpec, HostPlane, PixelLayout
 
 MAX_ASPECT = 16  # of one sample
 MAX_SIDE = 16384
@@ -129,12 +129,12 @@ def native_name(pix_fmt: str) -> tuple[str | None, bool, bool]:
     return (pix_fmt if pix_fmt in LAYOUTS else None), False, False
 
 
-def plane_array(buffer: object, line_size: int, rows: int, samples: int, depth: int) -> Plane:
+def plane_array(buffer: object, line_size: int, rows: int, samples: int, depth: int) -> HostPlane:
     """View `rows` by `samples` of a plane without copying; negative line sizes are bottom-up."""
     dtype = np.uint8 if depth == 8 else np.uint16
     flat = np.frombuffer(buffer, dtype=dtype)  # type: ignore[call-overload]
     stride = abs(line_size) // flat.itemsize
-    view: Plane = flat[: rows * stride].reshape(rows, stride)
+    view: HostPlane = flat[: rows * stride].reshape(rows, stride)
     if line_size < 0:
         view = view[::-1]
     return view[:, :samples]

@@ -35,6 +35,7 @@ from vqafast.video import sniff
 from vqafast.video.formats import MAX_PIXELS, MAX_SIDE, MIN_SIDE, sane_aspect
 
 if TYPE_CHECKING:
+    from av.codec.hwaccel import HWAccel
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -52,7 +53,10 @@ _URL = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://|(?:file|concat|concatf|subfi
 
 @dataclass(slots=True)
 class Opened:
-    """A container on a file; `reopen` starts over from the first byte."""
+    """A container on a file; `reopen` starts over from the first byte.
+
+    `hwaccel` is what decodes, when it is not the CPU; set it to None and reopen to leave it out.
+    """
 
     path: str
     file: BinaryIO
@@ -60,6 +64,7 @@ class Opened:
     container: InputContainer
     stream: VideoStream
     remarks: list[tuple[str, str]]
+    hwaccel: HWAccel | None = None
 
     @property
     def aspect(self) -> Fraction:
@@ -70,7 +75,7 @@ class Opened:
         """Open the same bytes again."""
         self.container.close()
         self.file.seek(0)
-        self.container = _open_container(self.file, self.path)
+        self.container = _open_container(self.file, self.path, self.hwaccel)
         self.stream, self.remarks = _choose_stream(self.container, self.path)
 
     def close(self) -> None:
@@ -195,8 +200,13 @@ def read_head(file: BinaryIO, path: str) -> bytes:
     return head
 
 
-def open_video(file: BinaryIO, path: str, *, owns_file: bool) -> Opened:
+def open_video(file: BinaryIO, path: str, *, owns_file: bool, hwaccel: HWAccel | None = None) -> Opened:
     """Open the best video stream of a seekable binary file.
+
+    Parameters
+    ----------
+    hwaccel : HWAccel, optional
+        Decodes instead of the CPU what it can decode.
 
     Raises
     ------
@@ -206,7 +216,7 @@ def open_video(file: BinaryIO, path: str, *, owns_file: bool) -> Opened:
     try:
         head = read_head(file, path)
         sniff.refuse(head, path)
-        container = _open_container(file, path)
+        container = _open_container(file, path, hwaccel)
         try:
             stream, remarks = _choose_stream(container, path)
         except (NotAVideo, NoVideoStream, UnsupportedCodec) as error:
@@ -220,14 +230,14 @@ def open_video(file: BinaryIO, path: str, *, owns_file: bool) -> Opened:
         if owns_file:
             file.close()
         raise
-    return Opened(path, file, owns_file, container, stream, remarks)
+    return Opened(path, file, owns_file, container, stream, remarks, hwaccel)
 
 
 def _refuse_nested(url: str, _flags: int, _options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a media file must not refer to another file, got {url!r}")
 
 
-def _open_container(file: BinaryIO, path: str) -> InputContainer:
+def _open_container(file: BinaryIO, path: str, hwaccel: HWAccel | None) -> InputContainer:
     try:
         container = av.open(
             file,
@@ -240,6 +250,7 @@ def _open_container(file: BinaryIO, path: str) -> InputContainer:
             metadata_errors="replace",
             buffer_size=_BUFFER,
             io_open=_refuse_nested,
+            hwaccel=hwaccel,
         )
     except (FFmpegError, ValueError) as error:
         if isinstance(error, PermissionError):

@@ -17,6 +17,7 @@ from vqafast.video.formats import (
     plane_shapes,
     refuse_hdr,
 )
+from vqafast.video.nvdec import DEVICE_FORMAT, device_planes
 from vqafast.video.source import ColorSpec, Frame, PixelLayout, Plane, Warning_
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class PictureReader:
         self._note_shape(picture)
         if picture.interlaced_frame:
             self.warn("interlaced", "the video is interlaced; it is scored as it is, fields interleaved")
+        if picture.format.name == DEVICE_FORMAT:
+            return self._on_device(picture, entry)
         name, _, alpha = native_name(picture.format.name)
         if alpha:
             self.warn("alpha_ignored", f"the alpha plane of {picture.format.name} is ignored")
@@ -73,8 +76,30 @@ class PictureReader:
             if layout.semi_planar and planes:
                 view = view.reshape(rows, samples // 2, 2)
             planes.append(view)
+        return self._frame(picture, entry, tuple(planes), layout, color, source)
+
+    def _on_device(self, picture: VideoFrame, entry: Entry) -> Frame:
+        form = picture.sw_format
+        layout = None if form is None else LAYOUTS.get(form.name)
+        if layout is None:
+            raise UnsupportedPixelFormat(
+                f"{self._path}: the hardware decoder must give planar or semi-planar YUV, got "
+                f"{None if form is None else form.name}",
+                path=self._path,
+            )
+        return self._frame(picture, entry, device_planes(picture), layout, self.color(picture), picture)
+
+    def _frame(
+        self,
+        picture: VideoFrame,
+        entry: Entry,
+        planes: tuple[Plane, ...],
+        layout: PixelLayout,
+        color: ColorSpec,
+        owner: VideoFrame,
+    ) -> Frame:
         return Frame(
-            planes=tuple(planes),
+            planes=planes,
             pts=entry.seconds,
             index=entry.index,
             corrupt=picture.is_corrupt,
@@ -85,7 +110,7 @@ class PictureReader:
             height=picture.height,
             rotation=clockwise(picture.rotation),
             sample_aspect_ratio=self._aspect,
-            _owner=source,
+            _owner=owner,
         )
 
     def color(self, picture: VideoFrame) -> ColorSpec:

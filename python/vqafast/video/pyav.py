@@ -10,11 +10,12 @@ import av
 from av.codec.context import ThreadType
 from av.error import FFmpegError
 
-from vqafast.errors import Unsupported
+from vqafast.errors import CorruptVideo, Unsupported, UnsupportedCodec
 from vqafast.video.bitstream_stats import read_packets
 from vqafast.video.decoder import Decoder
 from vqafast.video.formats import display_size, refuse_hdr
-from vqafast.video.open import check_size, open_regular, open_video, seekable
+from vqafast.video.nvdec import described, on_device, open_on_gpu
+from vqafast.video.open import check_size, open_regular, seekable
 from vqafast.video.picture import PictureReader
 from vqafast.video.run import Run
 from vqafast.video.source import Closing, Counts, Sampled, VideoInfo, Warning_
@@ -47,6 +48,9 @@ class PyAVSource(Closing):
         Name of a file object in messages and in `info`.
     owns_file : bool
         Close a given file object too.
+    gpu : int, optional
+        Index of the GPU whose NVDEC decodes, and keeps the planes in its memory. Where it cannot, the CPU
+        does, and a warning ``decoder_fallback`` says why.
     selective : bool
         Leave out what no sample needs. The samples are the same without it; it is a switch for
         tests and for measuring.
@@ -65,6 +69,7 @@ class PyAVSource(Closing):
         *,
         path: str | None = None,
         owns_file: bool = False,
+        gpu: int | None = None,
         selective: bool = True,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
@@ -79,7 +84,7 @@ class PyAVSource(Closing):
         self._threads = threads or _usable_cpus()
         self._selective = selective
         self._used = self._closed = False
-        opened = open_video(file, path, owns_file=owned)
+        opened, obstacle = open_on_gpu(file, path, owns_file=owned, gpu=gpu)
         tag = _codec_tag(opened.stream)
         self._pictures = PictureReader(path, tag, opened.aspect, self.warnings)
         for code, message in opened.remarks:
@@ -87,10 +92,30 @@ class PyAVSource(Closing):
         self._decoder = Decoder(opened, self._threads, self._pictures.warn)
         try:
             refuse_hdr(self._decoder.context.color_trc, tag, path)
-            self.info = self._describe(self._decoder.first_frame())
+            first = self._first_frame()
+            if gpu is not None and not on_device(first):
+                obstacle = obstacle or f"NVDEC does not decode {described(self._decoder.context)}"
+                if self._decoder.context.is_hwaccel:
+                    opened.hwaccel = None
+                    self._decoder.restart()
+                    first = self._decoder.first_frame()
+            if obstacle is not None:
+                self._pictures.warn("decoder_fallback", f"decoded on the CPU: {obstacle}")
+            self.info = self._describe(first)
         except BaseException:
             self.close()
             raise
+
+    def _first_frame(self) -> VideoFrame:
+        """First frame; where a hardware decoder gives none at all, the CPU's."""
+        try:
+            return self._decoder.first_frame()
+        except (CorruptVideo, UnsupportedCodec):
+            if not self._decoder.context.is_hwaccel:
+                raise
+            self._decoder.opened.hwaccel = None
+            self._decoder.restart()
+            return self._decoder.first_frame()
 
     def close(self) -> None:
         """Release the decoder and the file; frames already handed out stay valid."""
@@ -109,8 +134,12 @@ class PyAVSource(Closing):
             duration = float(stream.duration * tick)
         elif opened.container.duration:
             duration = opened.container.duration / av.time_base
-        kind = "frame" if context.thread_type & ThreadType.FRAME else "slice"
         version = getattr(av, "ffmpeg_version_info", "")
+        if on_device(frame):
+            how = f"NVDEC, FFmpeg {version}"
+        else:
+            kind = "frame" if context.thread_type & ThreadType.FRAME else "slice"
+            how = f"FFmpeg {version}, {kind} threads {self._decoder.threads}"
         return VideoInfo(
             path=opened.path,
             container=opened.container.format.name,
@@ -126,7 +155,7 @@ class PyAVSource(Closing):
             frame_rate=stream.guessed_rate or stream.average_rate,
             duration=duration,
             declared_frames=stream.frames or None,
-            decoder=f"{context.name} (FFmpeg {version}, {kind} threads {self._threads})",
+            decoder=f"{context.name} ({how})",
         )
 
     def packet_records(self) -> PacketRecords:

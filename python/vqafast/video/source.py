@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from vqafast.video.sampling import Selector
 
-Plane = NDArray[np.uint8] | NDArray[np.uint16]
+HostPlane = NDArray[np.uint8] | NDArray[np.uint16]
+#: A `HostPlane`, or a tensor of the same shape and type on the device of a hardware decoder.
+Plane = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +159,11 @@ class Frame:
 
     Attributes
     ----------
-    planes : tuple of ndarray
+    planes : tuple of array
         ``(rows, samples)`` uint8 or uint16 views, rows possibly strided; the second plane of a
         semi-planar layout is ``(rows, samples, 2)``. The views keep the decoder's buffer alive, so
-        a frame may be kept as long as it is needed. They must not be written to.
+        a frame may be kept as long as it is needed. They must not be written to. NumPy arrays, or,
+        from a hardware decoder, torch tensors on its device; all planes of a frame are alike.
     pts : float
         Seconds; the first frame of the stream is 0.0.
     index : int

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vqafast.engines import Engine, create_engine
+from vqafast.engines import HEAD_ENGINES, Engine, create_engine
 from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported
-from vqafast.ops import cgin, moment_pool
 from vqafast.video.bitstream_stats import BITSTREAM_FEATURES
+from vqafast.video.source import Sampled
 
-from .views import STATISTICS_SIDE, patch_statistics, quality_view, selector_of, semantic_view
+from .branch import Branch, GraphBranch, StatisticsBranch
+from .head_runtime import HeadRuntime
+from .views import STATISTICS_SIDE, Target, backbone_shapes, quality_view, selector_of, semantic_view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from vqafast.ops.cgin import Mode
     from vqafast.video.sampling import Selector
-    from vqafast.video.source import Sampled
 
     from ..spec import ModelSpec
 
 Float32 = NDArray[np.float32]
-
-# Stage maps of a ResNet take about 1.5 kB per input pixel; this bounds one run to about 6 GB at
-# worst and 0.1 GB for compact backbones, and is far above where larger batches stop paying.
-_MAX_PIXELS = 1 << 22
 
 
 class A2INetRuntime:
@@ -43,11 +41,15 @@ class A2INetRuntime:
         One of `vqafast.engines.ENGINES`.
     threads : int
         CPU threads; 0 lets the libraries decide.
-    precision : {"f32", "bf16", "int8"}
+    precision : {"f32", "f16", "bf16", "int8"}
         Of the two backbones. The head always runs in f32: it is small, and hysteresis pooling
         amplifies rounding where frames are near ties.
     seed : int
         Of the patch positions for draws above 0.
+    device : str
+        ``"cpu"`` or ``"cuda:N"``: where views are made, backbones and head run.
+    batch : int
+        Samples in a call of the backbones, for engines that want always the same shape.
 
     Attributes
     ----------
@@ -56,6 +58,9 @@ class A2INetRuntime:
     whole_windows : bool
         True when `semantic_features` must be given exactly one window, in order, because the
         semantic backbone convolves over time; otherwise any number of samples in any grouping.
+    static_shapes : bool
+        True when batches are padded to one size, so that a view's features do not depend on the views
+        beside it.
     """
 
     def __init__(
@@ -65,6 +70,9 @@ class A2INetRuntime:
         threads: int = 0,
         precision: str = "f32",
         seed: int = 0,
+        *,
+        device: str = "cpu",
+        batch: int = 8,
     ) -> None:
         self.spec = spec
         self.threads = threads
@@ -72,11 +80,6 @@ class A2INetRuntime:
         self.window = spec.sampling.window
         self.whole_windows = spec.semantic.temporal == "window"
         self._seed = seed
-
-        def compile_(name: str, precision: str) -> Engine:
-            path = spec.file(f"{name}.onnx")
-            return create_engine(engine, path, threads=threads, precision=precision)
-
         if spec.bitstream is not None:
             unknown = sorted(set(spec.bitstream.features) - set(BITSTREAM_FEATURES))
             if unknown:
@@ -89,21 +92,49 @@ class A2INetRuntime:
             raise Unsupported(
                 f"model {spec.name} has no graphs calibrated for int8; use precision f32 or bf16"
             )
-        graph = spec.quality.features == "graph"
-        self._quality = compile_(f"quality{suffix}", precision) if graph else None
-        self._semantic = compile_(f"semantic{suffix}", precision)
-        self._align = compile_("align", "f32") if spec.head.interaction == "cagi" else None
-        self._temporal = compile_("temporal", "f32")
-        self.engine = self._semantic.name
+
+        def backbone(name: str) -> Engine:
+            return create_engine(
+                engine,
+                spec.file(f"{name}{suffix}.onnx"),
+                threads=threads,
+                precision=precision,
+                device=device,
+                shapes=backbone_shapes(spec, name, batch),
+            )
+
+        def head(name: str) -> Engine:
+            return create_engine(
+                HEAD_ENGINES[engine], spec.file(f"{name}.onnx"), threads=threads, device=device
+            )
+
+        dims = spec.picture_dims
+        semantic = backbone("semantic")
+        self.arrays = semantic.arrays
+        rough = "float16" if semantic.precision == "f16" else "float32"
+        self._semantic_target = Target(self.arrays, rough)
+        self._quality: Branch
+
+        def branch(engine: Engine, dim: int, *, in_order: bool) -> GraphBranch:
+            return GraphBranch(engine, dim, name=spec.name, in_order=in_order, batch=batch, threads=threads)
+
+        if spec.quality.features == "graph":
+            self._quality = branch(backbone("quality"), dims[0], in_order=False)
+            self._quality_target = self._semantic_target
+            self.min_side = 1
+        else:
+            self._quality = StatisticsBranch(spec.quality.maps, self.arrays, threads)
+            self._quality_target = Target(self.arrays)
+            self.min_side = STATISTICS_SIDE
+        self._semantic = branch(semantic, dims[1], in_order=self.whole_windows)
+        align = head("align") if spec.head.interaction == "cagi" else None
+        self._head = HeadRuntime(spec, align, head("temporal"), threads)
+        self.engine = semantic.name
+        self.static_shapes = semantic.static_shapes
 
     def selector(self) -> Selector:
         """Make the rule that chooses the samples this model scores."""
         return selector_of(self.spec.sampling)
-
-    @property
-    def min_side(self) -> int:
-        """Pixels a side that a picture must have at least."""
-        return 1 if self._quality is not None else STATISTICS_SIDE
 
     def check_size(self, width: int, height: int, path: str | None = None) -> None:
         """Refuse pictures below `min_side` with `TooSmall`."""
@@ -114,19 +145,37 @@ class A2INetRuntime:
                 path=path,
             )
 
-    def ingest_quality(self, sampled: Sampled, draw: int = 0) -> Float32:
-        """Patches ``(P, C, h, w)`` float32 of one sample; its frames are not needed afterwards."""
+    @contextlib.contextmanager
+    def reading(self, sampled: Sampled) -> Iterator[Sampled]:
+        """Give the frames where the kernels of this device can read them.
+
+        What is ingested inside is complete at the end, and the decoder may have its pictures back.
+        """
+        arrays = self.arrays
+        with arrays.work(decoded=True):
+            frames = tuple(replace(f, planes=arrays.planes(f.planes)) for f in sampled.frames)
+            yield Sampled(sampled.k, frames)
+
+    def ingest_quality(self, sampled: Sampled, draw: int = 0) -> Any:
+        """Patches ``(P, C, h, w)`` of one sample; its frames are not needed afterwards."""
         # The size may have changed since the video was opened.
         self.check_size(sampled.frames[0].width, sampled.frames[0].height)
         return quality_view(
-            sampled.frames, self.spec.quality, draw=draw, seed=self._seed, threads=self.threads
+            sampled.frames,
+            self.spec.quality,
+            draw=draw,
+            seed=self._seed,
+            threads=self.threads,
+            target=self._quality_target,
         )
 
-    def ingest_semantic(self, sampled: Sampled) -> Float32:
-        """Small picture ``(1, C, h, w)`` float32 of one sample, the same for every draw."""
-        return semantic_view(sampled.frames[0], self.spec.semantic, threads=self.threads)
+    def ingest_semantic(self, sampled: Sampled) -> Any:
+        """Small picture ``(1, C, h, w)`` of one sample, the same for every draw."""
+        return semantic_view(
+            sampled.frames[0], self.spec.semantic, threads=self.threads, target=self._semantic_target
+        )
 
-    def quality_features(self, views: Sequence[Float32]) -> Float32:
+    def quality_features(self, views: Sequence[Any]) -> Float32:
         """Quality backbone and spatial pooling (paper, section 3.1).
 
         Parameters
@@ -140,18 +189,14 @@ class A2INetRuntime:
             ``(n, Dq)`` float32: per stage mean then standard deviation, averaged over patches.
         """
         _check_some("quality_features", views)
-        dim = self.spec.picture_dims[0]
-        if self._quality is not None:
-            return self._branch(self._quality, views, dim, False)
-        out = np.empty((len(views), dim), dtype=np.float32)
-        for row, patches in zip(out, views, strict=True):
-            row[:] = patch_statistics(patches, self.spec.quality.maps, threads=self.threads)
-        return out
+        with self.arrays.work():
+            return self._quality.features(views)
 
-    def semantic_features(self, views: Sequence[Float32]) -> Float32:
+    def semantic_features(self, views: Sequence[Any]) -> Float32:
         """Semantic backbone and spatial pooling: n results of `ingest_semantic` to ``(n, Ds)``."""
         _check_some("semantic_features", views)
-        return self._branch(self._semantic, views, self.spec.picture_dims[1], self.whole_windows)
+        with self.arrays.work():
+            return self._semantic.features(views)
 
     def frame_scores(self, quality: Float32, semantic: Float32, constant: Float32 | None = None) -> Float32:
         """Mean of `member_scores` over the heads: ``(T,)``."""
@@ -176,97 +221,10 @@ class A2INetRuntime:
         ndarray
             Raw frame scores ``(K, T)`` float32 of the K heads.
         """
-        view = self.spec.bitstream
-        names = () if view is None else view.features
-        given = 0 if constant is None else constant.size
-        if given != len(names):
-            raise InvalidArgument(
-                f"frame_scores: model {self.spec.name} needs {len(names)} bitstream features, got {given}"
-            )
-        steps = quality.shape[0]
-        for name, array, dim in zip(
-            ("quality", "semantic"), (quality, semantic), self.spec.picture_dims, strict=True
-        ):
-            if array.shape != (steps, dim) or steps < 1:
-                raise InvalidArgument(
-                    f"frame_scores: {name} must be (T, {dim}) with the same T >= 1, got {array.shape}"
-                )
-        if constant is not None and names:
-            rows = np.broadcast_to(constant, (steps, given))
-            quality, semantic = (np.concatenate([x, rows], axis=1) for x in (quality, semantic))
-        quality = np.ascontiguousarray(quality[None], dtype=np.float32)
-        fused = self._fuse(quality, np.ascontiguousarray(semantic[None], dtype=np.float32))
-        # Kernel regressions beside the heads read the features themselves.
-        inputs = {"fused": fused, "quality": quality}
-        scores = self._temporal.run({name: inputs[name] for name in self._temporal.inputs})["q"]
-        if scores.shape != (self.spec.members, steps) or not np.isfinite(scores).all():
-            raise ModelError(
-                f"model {self.spec.name}: temporal.onnx must give finite scores "
-                f"({self.spec.members}, {steps}), got {scores.shape}"
-            )
-        return np.array(scores, dtype=np.float32)
-
-    def _branch(self, engine: Engine, views: Sequence[Float32], dim: int, in_order: bool) -> Float32:
-        out = np.empty((len(views), dim), dtype=np.float32)
-        for indices in _same_size(views, in_order):
-            group = [views[i] for i in indices]
-            patches = group[0].shape[0]
-            frames = group[0] if len(group) == 1 else np.concatenate(group)
-            limit = len(frames) if in_order else _batch(frames)
-            parts = [self._pooled(engine, frames[i : i + limit], dim) for i in range(0, len(frames), limit)]
-            pooled = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            out[indices] = pooled.reshape(len(indices), patches, dim).mean(axis=1, dtype=np.float64)
-        return out
-
-    def _pooled(self, engine: Engine, frames: Float32, dim: int) -> Float32:
-        maps = engine.run({"frames": frames})
-        pooled: Float32 = np.concatenate(
-            [moment_pool(maps[n], threads=self.threads) for n in engine.outputs], axis=1
-        )
-        if pooled.shape != (len(frames), dim):
-            raise ModelError(
-                f"model {self.spec.name}: features must be {(len(frames), dim)}, got {pooled.shape}"
-            )
-        return pooled
-
-    def _fuse(self, quality: Float32, semantic: Float32) -> Float32:
-        if self._align is None:
-            return np.concatenate([quality, semantic], axis=2)
-        head = self.spec.head
-        a = self._align.run({"quality": quality, "semantic": semantic})
-        gammas = [a.get(n) for n in ("gamma_x", "theta_x", "gamma_y", "theta_y")]
-        fused: Float32 = cgin(
-            a["x"], a["y"], *gammas, mode=cast("Mode", head.mode), eps=head.eps, threads=self.threads
-        )
-        # One-way deformation (table 6): the other feature is kept as it is.
-        dim = a["x"].shape[2]
-        if head.direction == "s_to_q":
-            fused[:, :, :dim] = a["x"]
-        elif head.direction == "q_to_s":
-            fused[:, :, dim:] = a["y"]
-        return fused
+        with self.arrays.work():
+            return self._head.member_scores(quality, semantic, constant)
 
 
-def _batch(frames: Float32) -> int:
-    pixels: int = frames.shape[2] * frames.shape[3]
-    return max(1, _MAX_PIXELS // pixels)
-
-
-def _check_some(who: str, views: Sequence[Float32]) -> None:
+def _check_some(who: str, views: Sequence[Any]) -> None:
     if not views:
         raise InvalidArgument(f"{who}: views must not be empty")
-
-
-def _same_size(views: Sequence[Float32], in_order: bool) -> list[list[int]]:
-    """Group the indices of views that can share a batch; with `in_order` only neighbours can."""
-    groups: list[list[int]] = []
-    seen: dict[tuple[int, ...], list[int]] = {}
-    for i, view in enumerate(views):
-        if in_order and i > 0 and view.shape != views[i - 1].shape:
-            seen.clear()
-        group = seen.get(view.shape)
-        if group is None:
-            group = seen[view.shape] = []
-            groups.append(group)
-        group.append(i)
-    return groups

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vqafast.engines import Shapes
+from vqafast.engines.arrays import HostArrays
 from vqafast.errors import InvalidArgument
 from vqafast.ops import frame_ingest, scene_statistics
 from vqafast.video.formats import display_size
 from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount, fit_short_side, patch_grid
 
+from ..spec import QualityView
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vqafast.engines.arrays import Arrays
     from vqafast.ops.scene_statistics import SceneMap
     from vqafast.video.source import Frame
 
-    from ..spec import QualityView, SamplingSpec, SemanticView
+    from ..spec import ModelSpec, SamplingSpec, SemanticView
 
 Float32 = NDArray[np.float32]
 
@@ -43,6 +49,29 @@ def selector_of(sampling: SamplingSpec) -> Selector:
     raise InvalidArgument(f"sampling: kind must be time_grid, uniform_count or every_frame, got {sampling}")
 
 
+def backbone_shapes(spec: ModelSpec, name: str, batch: int) -> dict[str, Shapes]:
+    """Smallest, usual and largest input of a backbone, for engines that must know them beforehand.
+
+    `name` is "quality" or "semantic", `batch` the samples in a call.
+    """
+    view = spec.quality if name == "quality" else spec.semantic
+    channels = 3 if view.output == "rgb" else 1
+    if view.temporal == "pair":
+        channels = 2
+    most, usual, largest = batch, (1080, 1920), (4320, 8192)
+    if isinstance(view, QualityView):
+        if view.patches is not None and view.size is not None:
+            most *= view.patches[0] * view.patches[1]
+            usual = largest = (view.size, view.size)
+    elif view.short_side is not None:
+        short = view.short_side
+        usual, largest = (short, 2 * round(short * 8 / 9)), (4 * short, 4 * short)
+    if view.temporal == "window":
+        most = max(most, spec.sampling.window or spec.sampling.n or most)
+    smallest = tuple(min(32, side) for side in largest)
+    return {"frames": Shapes((1, channels, *smallest), (most, channels, *usual), (most, channels, *largest))}
+
+
 def oriented_size(frame: Frame) -> tuple[int, int]:
     """Width and height after rotation, in stored samples: the grid that crops refer to."""
     if frame.rotation in (90, 270):
@@ -50,9 +79,38 @@ def oriented_size(frame: Frame) -> tuple[int, int]:
     return frame.width, frame.height
 
 
+def patch_crops(frame: Frame, view: QualityView, *, draw: int, seed: int) -> NDArray[np.int32]:
+    """Left, top, width and height ``(P, 4)`` of a frame's patches, for a picture of its size."""
+    width, height = oriented_size(frame)
+    if view.patches is None or view.size is None:
+        return np.array([[0, 0, width, height]], dtype=np.int32)
+    nx, ny = view.patches
+    if view.adaptive:
+        # no more patches than cover the picture: overlap costs time and says nothing new
+        nx, ny = min(nx, -(-width // view.size)), min(ny, -(-height // view.size))
+    return patch_grid(width, height, nx, ny, view.size, view.align, draw, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where views are made: arrays of the engine that reads them, in float32 or float16."""
+
+    arrays: Arrays = field(default_factory=HostArrays)
+    dtype: str = "float32"
+
+
+HOST = Target()
+
+
 def quality_view(
-    frames: tuple[Frame, ...], view: QualityView, *, draw: int, seed: int, threads: int
-) -> Float32:
+    frames: tuple[Frame, ...],
+    view: QualityView,
+    *,
+    draw: int,
+    seed: int,
+    threads: int,
+    target: Target = HOST,
+) -> Any:
     """Patches of the first frame, or of a pair of successive frames.
 
     The positions depend on the picture's size, `draw` and `seed` alone, so they stay fixed over
@@ -60,29 +118,21 @@ def quality_view(
 
     Returns
     -------
-    ndarray
-        ``(P, C, h, w)`` float32; with ``view.temporal == "pair"`` C is 2: first frame, second
-        frame. A burst cut short by the end of the stream, or by a change of picture size, gives
-        the first frame twice: no motion.
+    array
+        ``(P, C, h, w)`` on the device of `target`, where the frames must be; with
+        ``view.temporal == "pair"`` C is 2: first frame, second frame. A burst cut short by the end of
+        the stream, or by a change of picture size, gives the first frame twice: no motion.
     """
     first = frames[0]
-    width, height = oriented_size(first)
-    if view.patches is None or view.size is None:
-        crops = np.array([[0, 0, width, height]], dtype=np.int32)
-    else:
-        nx, ny = view.patches
-        if view.adaptive:
-            # no more patches than cover the picture: overlap costs time and says nothing new
-            nx, ny = min(nx, -(-width // view.size)), min(ny, -(-height // view.size))
-        crops = patch_grid(width, height, nx, ny, view.size, view.align, draw, seed)
+    crops = patch_crops(first, view, draw=draw, seed=seed)
     if view.temporal is None:
-        return _ingest(first, crops, view, threads)
+        return _ingest(first, crops, view, threads, target)
     second = frames[1] if len(frames) > 1 else first
-    if oriented_size(second) != (width, height):
+    if oriented_size(second) != oriented_size(first):
         second = first
-    luma = _ingest(first, crops, view, threads)
-    after = luma if second is first else _ingest(second, crops, view, threads)
-    return np.concatenate([luma, after], axis=1)
+    luma = _ingest(first, crops, view, threads, target)
+    after = luma if second is first else _ingest(second, crops, view, threads, target)
+    return target.arrays.concatenate([luma, after], axis=1)
 
 
 def patch_statistics(patches: Float32, maps: Sequence[str], *, threads: int) -> Float32:
@@ -98,13 +148,13 @@ def patch_statistics(patches: Float32, maps: Sequence[str], *, threads: int) -> 
     return means.astype(np.float32)
 
 
-def semantic_view(frame: Frame, view: SemanticView, *, threads: int) -> Float32:
+def semantic_view(frame: Frame, view: SemanticView, *, threads: int, target: Target = HOST) -> Any:
     """Resize the whole picture as displayed: shorter side at most ``view.short_side``; never enlarged.
 
     Returns
     -------
-    ndarray
-        ``(1, C, h, w)`` float32.
+    array
+        ``(1, C, h, w)`` on the device of `target`, where the frame must be.
     """
     width, height = oriented_size(frame)
     crops = np.array([[0, 0, width, height]], dtype=np.int32)
@@ -113,7 +163,7 @@ def semantic_view(frame: Frame, view: SemanticView, *, threads: int) -> Float32:
         shown = display_size(frame.width, frame.height, frame.sample_aspect_ratio, frame.rotation)
         out_width, out_height = fit_short_side(*shown, view.short_side)
         out = (out_height, out_width)
-    return _ingest(frame, crops, view, threads, out)
+    return _ingest(frame, crops, view, threads, target, out)
 
 
 def _ingest(
@@ -121,10 +171,20 @@ def _ingest(
     crops: NDArray[np.int32],
     view: QualityView | SemanticView,
     threads: int,
+    target: Target,
     out_size: tuple[int, int] | None = None,
-) -> Float32:
+) -> Any:
     size = (int(crops[0, 3]), int(crops[0, 2])) if out_size is None else out_size
-    result: Float32 = frame_ingest(
-        frame, crops, size, output=view.output, mean=view.mean, std=view.std, threads=threads
+    channels = 3 if view.output == "rgb" else 1
+    return frame_ingest(
+        frame,
+        crops,
+        size,
+        output=view.output,
+        mean=view.mean,
+        std=view.std,
+        dtype=target.dtype,
+        threads=threads,
+        stream=target.arrays.stream,
+        out=target.arrays.empty((len(crops), channels, *size), target.dtype),
     )
-    return result

@@ -1,0 +1,185 @@
+"""A process per device: every GPU of a machine scores, and one that dies takes only its videos along."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from vqafast.errors import EngineUnavailable, VqafastError
+from vqafast.scoring.many import Outcome, outcome_of, run_all
+from vqafast.scoring.scorer import Scorer, ScorerOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+# Videos that wait in a process, for each that it works on: enough that it never waits for the next.
+_AHEAD = 2
+_PATIENCE = 10.0  # seconds that a process has to end by itself
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A process, the end of its pipe, and the videos that it has and has not answered for."""
+
+    device: str
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    held: dict[int, str] = field(default_factory=dict)
+
+    def end(self) -> int:
+        """Wait for the process, in the end by force, and give its exit status."""
+        self.connection.close()
+        try:
+            return self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+def assess_on(
+    paths: Iterable[str],
+    devices: Sequence[str],
+    options: ScorerOptions,
+    *,
+    videos: int,
+    **asked: Any,
+) -> Iterator[Outcome]:
+    """Score `paths` with one process for each of `devices`; yield the outcomes as they come.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Read as processes become free.
+    devices : sequence of str
+        As `Scorer` takes them; one may stand there twice.
+    options : ScorerOptions
+        For the `Scorer` of each process.
+    videos : int
+        At once in each process.
+    **asked
+        Further arguments of `Scorer.assess`.
+
+    Raises
+    ------
+    VqafastError
+        What a process raises while it loads the model. A process that dies later costs the videos that
+        it had, whose outcomes say so; when all are dead, every other video has such an outcome too.
+    """
+    workers: list[_Worker] = []
+    try:
+        workers += [_start(device, options, videos, asked) for device in devices]
+        for worker in workers:
+            _await_ready(worker)
+        yield from _spread(enumerate(paths), workers, _AHEAD * videos)
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+            worker.end()
+
+
+def _spread(feed: Iterator[tuple[int, str]], workers: list[_Worker], most: int) -> Iterator[Outcome]:
+    alive = list(workers)
+    exhausted = False
+    while alive:
+        # In turns, so that a short list is shared by all.
+        for room in range(most):
+            for worker in alive:
+                if len(worker.held) > room or exhausted:
+                    continue
+                item = next(feed, None)
+                exhausted = item is None
+                if item is not None:
+                    worker.held[item[0]] = item[1]
+                    _send(worker, item)
+        if exhausted and not any(worker.held for worker in alive):
+            return
+        ready = set(wait([w.connection for w in alive if w.held]))
+        for worker in [w for w in alive if w.connection in ready]:
+            try:
+                outcome: Outcome = worker.connection.recv()
+            except (EOFError, OSError):
+                alive.remove(worker)
+                yield from _lost(worker)
+                continue
+            del worker.held[outcome.index]
+            yield outcome
+    for index, path in feed:
+        yield _failed(index, path, "no process was left to score it")
+
+
+def _send(worker: _Worker, item: tuple[int, str]) -> None:
+    # One that has died: the next read of its pipe finds that out and accounts for all it held.
+    with contextlib.suppress(OSError):
+        worker.connection.send(item)
+
+
+def _lost(worker: _Worker) -> Iterator[Outcome]:
+    status = worker.end()
+    for index, path in worker.held.items():
+        yield _failed(index, path, f"the process of {worker.device} that had it ended with status {status}")
+    worker.held.clear()
+
+
+def _failed(index: int, path: str, why: str) -> Outcome:
+    return Outcome(index, path, error=VqafastError(f"{path}: not scored: {why}", path=path))
+
+
+def _start(device: str, options: ScorerOptions, videos: int, asked: dict[str, Any]) -> _Worker:
+    ours, theirs = Pipe()
+    # Not multiprocessing.Process: it would run the caller's main module again.
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        f"from vqafast.scoring.fleet import serve; serve({theirs.fileno()})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+    )
+    theirs.close()
+    ours.send(({**options, "device": device}, videos, asked))
+    return _Worker(device, process, ours)
+
+
+def _await_ready(worker: _Worker) -> None:
+    try:
+        error = worker.connection.recv()
+    except (EOFError, OSError):
+        status = worker.end()
+        raise EngineUnavailable(
+            f"device: the process of {worker.device} ended with status {status} while it loaded the model"
+        ) from None
+    if error is not None:
+        raise error
+
+
+def serve(descriptor: int) -> None:
+    """Score what comes through the pipe until it is closed: the main function of a process."""
+    connection: Connection = Connection(descriptor)
+    options, videos, asked = connection.recv()
+    try:
+        scorer = Scorer(**options)
+    except VqafastError as error:
+        connection.send(error)
+        return
+    connection.send(None)
+
+    def work(_: int, item: tuple[int, str]) -> Outcome:
+        index, path = item
+        return outcome_of(index, path, lambda name: scorer.assess(name, **asked))
+
+    # A broken pipe: whoever asked has gone.
+    with contextlib.suppress(BrokenPipeError):
+        for outcome in run_all(_received(connection), work, videos):
+            connection.send(outcome)
+
+
+def _received(connection: Connection) -> Iterator[tuple[int, str]]:
+    while True:
+        try:
+            yield connection.recv()
+        except (EOFError, OSError):
+            return

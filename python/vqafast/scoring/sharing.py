@@ -1,0 +1,150 @@
+"""One loaded model for several videos at once: calls that wait together are made as one."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from vqafast.scoring.windows import Features, Runtime, View
+    from vqafast.video.sampling import Selector
+    from vqafast.video.source import Sampled
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """`size` samples for `run`, which takes the views of several calls where `joins` is True."""
+
+    run: Callable[[Any], Features]
+    argument: Any
+    size: int
+    joins: bool
+    done: bool = False
+    result: Features | None = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class SharedRuntime:
+    """A `Runtime` that any number of threads may call.
+
+    Calls are computed one at a time. With `batch`, those for the same backbone that have waited
+    together are computed together; nobody waits for a batch to fill.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        Called by nobody else.
+    batch : int or None
+        Samples that are computed together, at most (a single call may be larger). None computes every
+        call by itself: for engines whose rounding depends on what stands in a batch, and with them the
+        last bits of a score on what else is being scored.
+    """
+
+    runtime: Runtime
+    batch: int | None = None
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _waiting: deque[_Call] = field(default_factory=deque)
+    _busy: bool = False
+
+    @property
+    def whole_windows(self) -> bool:
+        """As of the runtime."""
+        return self.runtime.whole_windows
+
+    def selector(self) -> Selector:
+        """As of the runtime."""
+        return self.runtime.selector()
+
+    def reading(self, sampled: Sampled) -> AbstractContextManager[Sampled]:
+        """As of the runtime; ingesting needs no turn."""
+        return self.runtime.reading(sampled)
+
+    def ingest_quality(self, sampled: Sampled, draw: int = 0) -> View:
+        """As of the runtime."""
+        return self.runtime.ingest_quality(sampled, draw)
+
+    def ingest_semantic(self, sampled: Sampled) -> View:
+        """As of the runtime."""
+        return self.runtime.ingest_semantic(sampled)
+
+    def quality_features(self, views: Sequence[View]) -> Features:
+        """Features ``(n, Dq)``, computed with those of other videos."""
+        return self._call(self.runtime.quality_features, list(views), len(views), joins=True)
+
+    def semantic_features(self, views: Sequence[View]) -> Features:
+        """Features ``(n, Ds)``, computed with those of other videos unless they look along time."""
+        joins = not self.runtime.whole_windows
+        return self._call(self.runtime.semantic_features, list(views), len(views), joins=joins)
+
+    def member_scores(
+        self, quality: Features, semantic: Features, constant: Features | None = None
+    ) -> Features:
+        """Raw outputs ``(K, T)`` of one window, by itself: its samples see each other."""
+        return self._call(self._scores, (quality, semantic, constant), len(quality), joins=False)
+
+    def _scores(self, argument: tuple[Features, Features, Features | None]) -> Features:
+        return self.runtime.member_scores(*argument)
+
+    def _call(self, run: Callable[[Any], Features], argument: Any, size: int, *, joins: bool) -> Features:
+        call = _Call(run, argument, size, joins)
+        with self._changed:
+            self._waiting.append(call)
+        while True:
+            with self._changed:
+                while self._busy and not call.done:
+                    self._changed.wait()
+                if call.done:
+                    break
+                # Whoever finds the model free computes what has waited longest, his own or not.
+                self._busy = True
+                group = self._next_group()
+            try:
+                _compute(group)
+            finally:
+                with self._changed:
+                    self._busy = False
+                    for member in group:
+                        member.done = True
+                    self._changed.notify_all()
+        if call.error is not None:
+            raise call.error
+        assert call.result is not None
+        return call.result
+
+    def _next_group(self) -> list[_Call]:
+        first = self._waiting.popleft()
+        group, samples = [first], first.size
+        if first.joins and self.batch is not None:
+            for other in list(self._waiting):
+                if other.run == first.run and samples + other.size <= self.batch:
+                    self._waiting.remove(other)
+                    group.append(other)
+                    samples += other.size
+        return group
+
+
+def _compute(group: list[_Call]) -> None:
+    """Set the result or the error of each call."""
+    try:
+        if len(group) == 1:
+            group[0].result = group[0].run(group[0].argument)
+            return
+        rows = group[0].run([view for call in group for view in call.argument])
+        ends = np.cumsum([call.size for call in group])[:-1]
+        for call, part in zip(group, np.split(rows, ends), strict=True):
+            call.result = part
+    except BaseException as error:
+        if len(group) == 1:
+            group[0].error = error
+            return
+        # One video's fault must not become its neighbours'.
+        for call in group:
+            _compute([call])
