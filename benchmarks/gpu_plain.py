@@ -48,6 +48,7 @@ class PlainRuntime:
 
     @contextmanager
     def reading(self, sampled: Sampled) -> Iterator[Sampled]:
+        """Give the frames on the device; what was computed inside is complete at the end."""
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).wait_stream(torch.cuda.default_stream(self.device))
         frames = tuple(replace(f, planes=tuple(self._loaded(p) for p in f.planes)) for f in sampled.frames)
@@ -62,12 +63,14 @@ class PlainRuntime:
         return plane.to(self.device)
 
     def ingest_quality(self, sampled: Sampled, draw: int = 0) -> Tensor:
+        """Cut the patches out of both frames' luma."""
         frames = sampled.frames
         luma = [_luma(frame) for frame in (frames[0], frames[-1])]
         crops = patch_crops(frames[0], self.spec.quality, draw=draw, seed=0)
         return torch.stack([torch.stack([y[t : t + h, x : x + w] for y in luma]) for x, t, w, h in crops])
 
     def ingest_semantic(self, sampled: Sampled) -> Tensor:
+        """Shrink the whole picture."""
         frame = sampled.frames[0]
         picture = _rgb(frame)
         width, height = fit_short_side(frame.width, frame.height, self.spec.semantic.short_side or 144)
@@ -78,6 +81,7 @@ class PlainRuntime:
 
     @torch.inference_mode()
     def quality_features(self, views: Sequence[Tensor]) -> Float32:
+        """Filter each patch, and pool the maps."""
         rows = []
         for patches in views:
             pooled = [_moments(bank(patches)) for bank in self._banks]
@@ -86,6 +90,7 @@ class PlainRuntime:
 
     @torch.inference_mode()
     def semantic_features(self, views: Sequence[Tensor]) -> Float32:
+        """Describe each small picture."""
         return torch.cat([_moments(self._descriptors(view)) for view in views]).cpu().numpy()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tests.ops.cuda import why_not
 from typer.testing import CliRunner
 
 from vqafast.cli import app
@@ -138,9 +139,13 @@ def test_export_formats(model: Path, tmp_path: Path) -> None:
     got = models("export", model, "--out", tmp_path / "ir", "--format", "openvino")
     assert got.exit_code == 0
     assert str(tmp_path / "ir" / "temporal.xml") in got.stdout.splitlines()
+
+
+@pytest.mark.skipif(why_not() is None, reason="there is a GPU")
+def test_export_of_tensorrt_plans_needs_a_gpu(model: Path, tmp_path: Path) -> None:
     refused = models("export", model, "--out", tmp_path / "trt", "--format", "tensorrt")
-    assert refused.exit_code == EXIT_CODES["unsupported"]
-    assert "comes with the GPU path" in refused.stderr
+    assert refused.exit_code == EXIT_CODES["engine_unavailable"]
+    assert "tensorrt needs an NVIDIA GPU" in refused.stderr
 
 
 def test_bare_command_explains_itself() -> None:

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from tests.engines.fake_tensorrt import Script, install
 from tests.models.test_registry import GOOD
+from tests.ops.cuda import why_not
 
-from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unreadable, Unsupported
+from vqafast.engines import create_engine
+from vqafast.errors import EngineUnavailable, InvalidArgument, MissingFile, ModelError, Unreadable
 from vqafast.models import registry, store
+from vqafast.models.a2inet.views import backbone_shapes
 from vqafast.models.model_json import weights_digest
 
 if TYPE_CHECKING:
@@ -248,13 +252,39 @@ def test_export_openvino_computes_the_same(tmp_path: Path) -> None:
 
 
 def test_exports_that_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="tensorrt comes with the GPU path"):
-        store.export("a2inet-lite", tmp_path / "x", format="tensorrt")
     with pytest.raises(InvalidArgument, match=r"format must be one of onnx, openvino, tensorrt, got 'pt'"):
         store.export("a2inet-lite", tmp_path / "x", format="pt")
     with pytest.raises(MissingFile, match=r"a directory with a model.json"):
         store.export("nothing", tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(why_not() is None, reason="there is a GPU")
+def test_export_of_tensorrt_plans_needs_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match=r"tensorrt needs an NVIDIA GPU: libcuda\.so\.1 cannot be"):
+        store.export("a2inet-lite", tmp_path / "x", format="tensorrt")
+
+
+def test_exported_plans_are_found_by_the_engine(
+    save: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for TensorRT: that the key of what is exported is the key of what is looked for."""
+    script = Script()
+    install(monkeypatch, script)
+    spec = registry.load("a2inet-lite")
+    (path,) = store.export("a2inet-lite", tmp_path / "out", format="tensorrt", precision="f16", batch=4)
+    assert path.suffix == ".plan"
+    assert path.parent == tmp_path / "out" / "tensorrt"
+    monkeypatch.setenv("VQAFAST_CACHE", str(tmp_path / "out"))
+    for batch, built in ((4, 1), (2, 2)):
+        create_engine(
+            "tensorrt",
+            spec.file("semantic.onnx"),
+            device="cuda:0",
+            precision="f16",
+            shapes=backbone_shapes(spec, "semantic", batch),
+        )
+        assert len(script.built) == built
 
 
 def test_export_openvino_of_a_broken_graph(save: Callable[..., Path], tmp_path: Path) -> None:

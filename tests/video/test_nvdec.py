@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 import pytest
 from tests import clips
@@ -15,8 +17,10 @@ from vqafast import video
 from vqafast.errors import NotAVideo, VqafastError
 from vqafast.video import nvdec
 from vqafast.video.display import Display, Scaler
+from vqafast.video.picture import PictureReader
 from vqafast.video.pyav import PyAVSource
 from vqafast.video.sampling import EveryFrame, TimeGrid
+from vqafast.video.timeline import Entry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,3 +205,19 @@ def test_errors_of_the_selector_are_unchanged(tmp_path: Path) -> None:
         list(source.frames(SELECTOR))
         with pytest.raises(VqafastError, match="read once"):
             next(iter(source.frames(SELECTOR)))
+
+
+@pytest.mark.parametrize("name", ["nv12", "p010le", "p016le", "yuv420p", "yuv444p", "yuv444p10le", "nv16"])
+def test_planes_through_dlpack_are_those_of_the_buffer(name: str) -> None:
+    """`device_planes` on pictures in the memory of the host, which PyAV hands over in the same way."""
+    pytest.importorskip("torch")
+    picture = av.VideoFrame(70, 38, "rgb24")
+    for plane in picture.planes:
+        plane.update(np.random.default_rng(1).integers(0, 255, plane.buffer_size, np.uint8))
+    picture = picture.reformat(format=name)
+    reader = PictureReader("x", "", Fraction(1), [])
+    frame = reader.read(picture, Entry(0, 0, 0.0, None, True))
+    got = nvdec.device_planes(picture)
+    assert len(got) == len(frame.planes)
+    for mine, theirs in zip(got, frame.planes, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs)

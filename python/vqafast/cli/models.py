@@ -62,15 +62,21 @@ def info(model: Wanted, as_json: options.Json = False, debug: options.Debug = Fa
 def export(
     model: Wanted,
     out: Annotated[Path, typer.Option(help="New or empty directory.")],
-    form: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
+    form: Annotated[str, typer.Option("--format", help="onnx, openvino or tensorrt.")] = "onnx",
+    device: Annotated[str, typer.Option(help="For tensorrt: the GPU to build for.")] = "cuda",
+    precision: Annotated[str, typer.Option(help="For tensorrt: f32 or f16.")] = "f32",
+    batch: Annotated[int, typer.Option(help="For tensorrt: as when scoring.")] = 8,
     debug: options.Debug = False,
 ) -> None:
-    """Write a model's verified graphs for use elsewhere."""
+    """Write a model's verified graphs for use elsewhere; tensorrt's plans are for this kind of GPU."""
     with reporting(debug):
         from vqafast.models import store
 
-        for path in store.export(model, out, format=form):
+        paths = store.export(model, out, format=form, device=device, precision=precision, batch=batch)
+        for path in paths:
             print(printable(str(path)))
+        if form == "tensorrt":
+            print(f"VQAFAST_CACHE={out} vqafast score --device cuda --engine tensorrt ... finds them")
 
 
 @app.command("add")

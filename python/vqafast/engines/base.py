@@ -47,6 +47,8 @@ class Engine(Protocol):
         What `run` takes and gives: NumPy arrays, or torch tensors on `device`.
     static_shapes : bool
         Whether calls with always the same shapes are worth padding for.
+    notes : tuple of str
+        What did not go as it should and was done in another way, so far.
     """
 
     @property
@@ -87,6 +89,11 @@ class Engine(Protocol):
     @property
     def static_shapes(self) -> bool:
         """Whether calls with always the same shapes are worth padding for."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done in another way than it should."""
         ...
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

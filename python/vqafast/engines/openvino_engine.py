@@ -136,6 +136,11 @@ class OpenVinoEngine:
         """False: dynamic shapes cost nothing."""
         return False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: it does what it is asked or raises."""
+        return ()
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute every output; see `Engine.run`.
 

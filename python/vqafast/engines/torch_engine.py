@@ -87,6 +87,7 @@ class TorchEngine:
         self._cuda = self._arrays.device != "cpu"
         self._capture = self._cuda and cuda_graphs
         self._pool: Any = None
+        self._notes: list[str] = []
         # None after the first call with these shapes, False where capturing failed.
         self._graphs: OrderedDict[tuple[Any, ...], _Captured | bool | None] = OrderedDict()
 
@@ -129,6 +130,11 @@ class TorchEngine:
     def static_shapes(self) -> bool:
         """True on CUDA: every new shape costs a capture."""
         return self._cuda
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Shapes that run without a CUDA graph, and why."""
+        return tuple(self._notes)
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Compute every output; see `Engine.run`. NumPy arrays in give NumPy arrays out."""
@@ -201,7 +207,10 @@ class TorchEngine:
         try:
             with cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 outputs = self._computed(static)
-        except RuntimeError:
+        except RuntimeError as e:
+            shapes = [tuple(t.shape) for t in tensors]
+            first = str(e).strip().splitlines()[0]
+            self._notes.append(f"{self.name} runs without a CUDA graph for shapes {shapes}: {first}")
             return False
         return _Captured(graph, static, outputs)
 

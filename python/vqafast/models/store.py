@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unreadable, Unsupported, VqafastError
+from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unreadable, VqafastError
 
 from . import registry
 from .model_json import to_json
@@ -158,6 +158,9 @@ def export(
     out: str | os.PathLike[str],
     *,
     format: str = "onnx",  # noqa: A002 - the option's name
+    device: str = "cuda:0",
+    precision: str = "f32",
+    batch: int = 8,
 ) -> list[Path]:
     """Write a model's verified graphs for use elsewhere.
 
@@ -165,9 +168,13 @@ def export(
     ----------
     out : path
         Must not exist, or be an empty directory.
-    format : {"onnx", "openvino"}
+    format : {"onnx", "openvino", "tensorrt"}
         "onnx" copies graphs and model.json: a model directory again. "openvino" writes OpenVINO IR
         in f32 and ``model.openvino.json``: the description, with the SHA-256 of what was written.
+        "tensorrt" builds the backbones' plans for the GPU of this machine; with ``$VQAFAST_CACHE`` set
+        to `out`, a `Scorer` with the same device kind, precision and batch finds them and builds none.
+    device, precision, batch
+        For "tensorrt": as `Scorer` takes them.
 
     Returns
     -------
@@ -178,23 +185,21 @@ def export(
     ------
     InvalidArgument
         For a format or directory that cannot be.
-    Unsupported
-        For "tensorrt": it comes with the GPU path.
+    EngineUnavailable
+        For "tensorrt", without a GPU or without TensorRT.
     MissingFile, ModelError
         As `registry.load`.
     """
     if format not in FORMATS:
         raise InvalidArgument(f"models export: format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if format == "tensorrt":
-        raise Unsupported(
-            "models export: format tensorrt comes with the GPU path; this build has onnx and openvino"
-        )
     spec = registry.load(model)
     directory = Path(out)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InvalidArgument(f"models export: out must be new or an empty directory, got {str(out)!r}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if format == "tensorrt":
+            return _export_tensorrt(spec, directory, device, precision, batch)
         return _export_onnx(spec, directory) if format == "onnx" else _export_openvino(spec, directory)
     except OSError as e:
         raise Unreadable(f"models export: {directory} cannot be written: {e}", path=str(directory)) from e
@@ -222,6 +227,25 @@ def _export_openvino(spec: ModelSpec, out: Path) -> list[Path]:
     text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     (out / "model.openvino.json").write_text(text, encoding="utf-8")
     return [*written, out / "model.openvino.json"]
+
+
+def _export_tensorrt(spec: ModelSpec, out: Path, device: str, precision: str, batch: int) -> list[Path]:
+    from vqafast.engines.tensorrt_cache import PlanCache
+    from vqafast.engines.tensorrt_engine import build_plan
+
+    from .a2inet.views import backbone_shapes
+
+    # Where the default cache is below $VQAFAST_CACHE.
+    cache = PlanCache(out / "tensorrt")
+    written = []
+    for name in ("quality", "semantic"):
+        if f"{name}.onnx" in spec.files:
+            shapes = backbone_shapes(spec, name, batch)
+            graph = spec.file(f"{name}.onnx")
+            written.append(
+                build_plan(graph, device=device, precision=precision, profiles=shapes, cache=cache)
+            )
+    return written
 
 
 def _new_name(name: str) -> str:

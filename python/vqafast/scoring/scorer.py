@@ -13,6 +13,7 @@ from vqafast.errors import InvalidArgument
 from vqafast.models.a2inet.runtime import A2INetRuntime
 from vqafast.scoring import _bitstream, pipeline
 from vqafast.scoring._open import open_source
+from vqafast.scoring.assessment import WarningNote
 from vqafast.scoring.devices import gpu_index, resolve_device
 from vqafast.scoring.loading import load_spec
 from vqafast.scoring.many import Outcome, outcome_of, run_all
@@ -256,6 +257,8 @@ class Scorer:
                 progress=progress,
                 cancel=opened.cancel,
             )
+            engine = tuple(WarningNote("engine", note) for note in self._model.notes)
+            run = replace(run, warnings=(*run.warnings, *engine))
             total = time.perf_counter() - began
             return assemble(run, opened.source, series, clock, total, pooling=pooling, window=window)
 

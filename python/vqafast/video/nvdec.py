@@ -71,7 +71,7 @@ def nvdec_obstacle(gpu: int) -> str | None:
 def _hwaccel(gpu: int) -> HWAccel:
     # In the context that is current, which the caller has made the primary one: that of torch and of our
     # kernels. FFmpeg's own "primary_ctx" refuses one that was not made with its flags, as torch's is not.
-    options = {"primary_ctx": "0", "current_ctx": "1"}
+    options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
     return HWAccel("cuda", device=str(gpu), options=options, is_hw_owned=True)
 
 

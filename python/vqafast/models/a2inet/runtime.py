@@ -93,8 +93,10 @@ class A2INetRuntime:
                 f"model {spec.name} has no graphs calibrated for int8; use precision f32 or bf16"
             )
 
+        self._engines: list[Engine] = []
+
         def backbone(name: str) -> Engine:
-            return create_engine(
+            made = create_engine(
                 engine,
                 spec.file(f"{name}{suffix}.onnx"),
                 threads=threads,
@@ -102,11 +104,13 @@ class A2INetRuntime:
                 device=device,
                 shapes=backbone_shapes(spec, name, batch),
             )
+            self._engines.append(made)
+            return made
 
         def head(name: str) -> Engine:
-            return create_engine(
-                HEAD_ENGINES[engine], spec.file(f"{name}.onnx"), threads=threads, device=device
-            )
+            graph = spec.file(f"{name}.onnx")
+            self._engines.append(create_engine(HEAD_ENGINES[engine], graph, threads=threads, device=device))
+            return self._engines[-1]
 
         dims = spec.picture_dims
         semantic = backbone("semantic")
@@ -131,6 +135,11 @@ class A2INetRuntime:
         self._head = HeadRuntime(spec, align, head("temporal"), threads)
         self.engine = semantic.name
         self.static_shapes = semantic.static_shapes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the engines did in another way than they should, so far."""
+        return tuple(dict.fromkeys(note for engine in self._engines for note in engine.notes))
 
     def selector(self) -> Selector:
         """Make the rule that chooses the samples this model scores."""
