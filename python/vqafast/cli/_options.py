@@ -32,7 +32,14 @@ Precision = Annotated[
 Threads = Annotated[int, typer.Option("--threads", help="CPU threads; 0 is all cores this process may use.")]
 Samples = Annotated[int, typer.Option("--samples", help="Draws of patch positions; above 1 gives a spread.")]
 Batch = Annotated[int, typer.Option("--batch", help="Samples per call of the backbones.")]
-Pooling = Annotated[str, typer.Option("--pooling", help="hysteresis, mean, min, p5 or harmonic.")]
+Pooling = Annotated[
+    str | None,
+    typer.Option(
+        "--pooling",
+        help="hysteresis, mean, min, p5 or harmonic.  [default: the model's own]",
+        show_default=False,
+    ),
+]
 Window = Annotated[
     str | None, typer.Option("--window", help="Also score windows of this length: 2s, 500ms, 1m.")
 ]

@@ -28,7 +28,7 @@ def command(
     threads: options.Threads = 0,
     samples: options.Samples = 1,
     batch: options.Batch = 8,
-    pooling: options.Pooling = "hysteresis",
+    pooling: options.Pooling = None,
     window: options.Window = None,
     display: options.Display = None,
     as_json: options.Json = False,

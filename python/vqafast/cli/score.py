@@ -29,7 +29,7 @@ def command(
     threads: options.Threads = 0,
     samples: options.Samples = 1,
     batch: options.Batch = 8,
-    pooling: options.Pooling = "hysteresis",
+    pooling: options.Pooling = None,
     window: options.Window = None,
     display: options.Display = None,
     as_json: options.Json = False,
@@ -44,7 +44,8 @@ def command(
     status = 0
     with reporting(debug):
         length = options.seconds(window)
-        check_pooling(pooling)
+        if pooling is not None:
+            check_pooling(pooling)
         scorer = Scorer(
             model,
             device=device,

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import ModelError
 from vqafast.ops.scene_statistics import SCENE_MAPS
 
 from ._fields import Fields
 from .spec import (
+    A2INetSpec,
     BitstreamView,
     Calibration,
     HeadSpec,
     ModelSpec,
+    PoolingSpec,
     QualityView,
     SamplingSpec,
     Scale,
     SemanticView,
     Uncertainty,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMA = 1
 
@@ -45,41 +50,52 @@ def parse(data: object, directory: Path) -> ModelSpec:
     schema = top.integer("schema", low=1)
     if schema != SCHEMA:
         raise ModelError(f"model.json: schema must be {SCHEMA}, got {schema}")
-    views = top.section("views")
+    family = top.choice("family", tuple(FAMILIES))
     files = _files(top.section("files"))
-    spec = ModelSpec(
-        name=top.text("name"),
-        version=top.text("version"),
-        family=top.choice("family", ("a2inet",)),
-        meaning=top.text("meaning"),
-        scale=_scale(top.section("scale")),
-        sampling=_sampling(top.section("sampling")),
-        quality=_quality(views.section("quality")),
-        semantic=_semantic(views.section("semantic")),
-        head=_head(top.section("head")),
-        calibration=_calibration(top.section("calibration")),
-        files=files,
-        weights_sha256=top.text("weights_sha256"),
-        trained_on=top.text("trained_on"),
-        licence=top.text("licence"),
-        source=top.text("source"),
-        directory=directory,
-        metadata=top.mapping("metadata", default={}),
-        members=top.integer("members", low=1, default=1),
-        uncertainty=_uncertainty(top.section("uncertainty")) if "uncertainty" in top.names() else None,
-        bitstream=_bitstream(views.section("bitstream")) if "bitstream" in views.names() else None,
-    )
-    views.done()
+    common: dict[str, Any] = {
+        "name": top.text("name"),
+        "version": top.text("version"),
+        "family": family,
+        "meaning": top.text("meaning"),
+        "scale": _scale(top.section("scale")),
+        "sampling": _sampling(top.section("sampling")),
+        "calibration": _calibration(top.section("calibration")),
+        "files": files,
+        "weights_sha256": top.text("weights_sha256"),
+        "trained_on": top.text("trained_on"),
+        "licence": top.text("licence"),
+        "source": top.text("source"),
+        "directory": directory,
+        "metadata": top.mapping("metadata", default={}),
+        "members": top.integer("members", low=1, default=1),
+        "uncertainty": _uncertainty(top.section("uncertainty")) if "uncertainty" in top.names() else None,
+    }
+    spec = FAMILIES[family].parse(top, common)
     top.done()
     if spec.weights_sha256 != weights_digest(files):
         raise ModelError(
             f"model.json: weights_sha256 must be the digest of files, {weights_digest(files)}, "
             f"got {spec.weights_sha256}"
         )
-    if spec.quality.temporal == "pair" and spec.sampling.burst != 2:
-        raise ModelError(f"model.json: sampling.burst must be 2 for pair views, got {spec.sampling.burst}")
     if spec.uncertainty is not None and spec.members < 2:
         raise ModelError(f"model.json: members must be at least 2 for an uncertainty, got {spec.members}")
+    return spec
+
+
+def _parse_a2inet(top: Fields, common: dict[str, Any]) -> A2INetSpec:
+    views = top.section("views")
+    head = _head(top.section("head"))
+    spec = A2INetSpec(
+        **common,
+        pooling=PoolingSpec("hysteresis", head.alpha, head.beta),
+        quality=_quality(views.section("quality")),
+        semantic=_semantic(views.section("semantic")),
+        head=head,
+        bitstream=_bitstream(views.section("bitstream")) if "bitstream" in views.names() else None,
+    )
+    views.done()
+    if spec.quality.temporal == "pair" and spec.sampling.burst != 2:
+        raise ModelError(f"model.json: sampling.burst must be 2 for pair views, got {spec.sampling.burst}")
     if min(spec.picture_dims) < 1:
         raise ModelError(
             f"model.json: head.quality_dim and semantic_dim must be above the number of bitstream features, "
@@ -229,9 +245,6 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
     if spec.sampling.n is not None:
         sampling["n"] = spec.sampling.n
     sampling["window"] = spec.sampling.window
-    views = {"quality": _lists(asdict(spec.quality)), "semantic": _lists(asdict(spec.semantic))}
-    if spec.bitstream is not None:
-        views["bitstream"] = _lists(asdict(spec.bitstream))
     # What a plain model does not have is left out, so that older libraries read it.
     more: dict[str, Any] = {} if spec.members == 1 else {"members": spec.members}
     if spec.uncertainty is not None:
@@ -244,8 +257,7 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
         "meaning": spec.meaning,
         "scale": asdict(spec.scale),
         "sampling": sampling,
-        "views": views,
-        "head": spec.head.config,
+        **FAMILIES[spec.family].to_json(spec),
         "calibration": asdict(spec.calibration),
         **more,
         "files": spec.files,
@@ -255,6 +267,25 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
         "source": spec.source,
         "metadata": spec.metadata,
     }
+
+
+def _a2inet_to_json(spec: ModelSpec) -> dict[str, Any]:
+    assert isinstance(spec, A2INetSpec)
+    views = {"quality": _lists(asdict(spec.quality)), "semantic": _lists(asdict(spec.semantic))}
+    if spec.bitstream is not None:
+        views["bitstream"] = _lists(asdict(spec.bitstream))
+    return {"views": views, "head": spec.head.config}
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """How the part of model.json is read and written that only one family has."""
+
+    parse: Callable[[Fields, dict[str, Any]], ModelSpec]
+    to_json: Callable[[ModelSpec], dict[str, Any]]
+
+
+FAMILIES: dict[str, _Family] = {"a2inet": _Family(_parse_a2inet, _a2inet_to_json)}
 
 
 def _lists(data: dict[str, Any]) -> dict[str, Any]:

@@ -152,8 +152,20 @@ def _interpolate(knots: tuple[tuple[float, float], ...], at: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolingSpec:
+    """How a model pools frame outputs: `kind` is a name of `vqafast.scoring.pooling`.
+
+    `alpha` and `beta` are those of `vqafast.ops.hysteresis_pool`.
+    """
+
+    kind: str = "hysteresis"
+    alpha: float = 0.5
+    beta: int = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Everything known about a model before its weights are read.
+    """What is known of every model before its weights are read; each family adds what it needs.
 
     `members` is the number of heads in its head graphs; the score is that of their mean.
     """
@@ -164,9 +176,7 @@ class ModelSpec:
     meaning: str
     scale: Scale
     sampling: SamplingSpec
-    quality: QualityView
-    semantic: SemanticView
-    head: HeadSpec
+    pooling: PoolingSpec
     calibration: Calibration
     files: dict[str, str]
     weights_sha256: str
@@ -179,14 +189,23 @@ class ModelSpec:
     uncertainty: Uncertainty | None = None
     bitstream: BitstreamView | None = None
 
-    @property
-    def picture_dims(self) -> tuple[int, int]:
-        """Quality and semantic features that come from pictures."""
-        more = 0 if self.bitstream is None else len(self.bitstream.features)
-        return self.head.quality_dim - more, self.head.semantic_dim - more
-
     def file(self, name: str) -> Path:
         """Path of a weights file that model.json lists; `ModelError` if it lists none such."""
         if name not in self.files:
             raise ModelError(f"model {self.name}: needs {name}, lists {sorted(self.files)}")
         return self.directory / name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class A2INetSpec(ModelSpec):
+    """A model of the family "a2inet": two views, two backbones, and the head between them."""
+
+    quality: QualityView
+    semantic: SemanticView
+    head: HeadSpec
+
+    @property
+    def picture_dims(self) -> tuple[int, int]:
+        """Quality and semantic features that come from pictures."""
+        more = 0 if self.bitstream is None else len(self.bitstream.features)
+        return self.head.quality_dim - more, self.head.semantic_dim - more

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unreadable, VqafastError
+from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unreadable, Unsupported, VqafastError
 
 from . import registry
 from .model_json import to_json
+from .spec import A2INetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,6 +236,8 @@ def _export_tensorrt(spec: ModelSpec, out: Path, device: str, precision: str, ba
 
     from .a2inet.views import backbone_shapes
 
+    if not isinstance(spec, A2INetSpec):
+        raise Unsupported(f"models export: format tensorrt needs a model of a2inet, got one of {spec.family}")
     # Where the default cache is below $VQAFAST_CACHE.
     cache = PlanCache(out / "tensorrt")
     written = []

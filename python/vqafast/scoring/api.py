@@ -27,7 +27,7 @@ _lock = threading.Lock()
 def score(
     path: str | os.PathLike[str] | BinaryIO,
     *,
-    pooling: str = "hysteresis",
+    pooling: str | None = None,
     display: DisplayLike | None = None,
     **options: Unpack[ScorerOptions],
 ) -> float:
@@ -37,8 +37,8 @@ def score(
     ----------
     path : path or binary file object
         See `Scorer.assess`.
-    pooling : str
-        See `vqafast.scoring.pooling`.
+    pooling : str, optional
+        See `vqafast.scoring.pooling`; the model's own if not given.
     display : (width, height), optional
         Score the video as scaled to a display of so many pixels; without it at its own resolution.
     **options
@@ -61,7 +61,7 @@ def score(
 def assess(
     path: str | os.PathLike[str] | BinaryIO,
     *,
-    pooling: str = "hysteresis",
+    pooling: str | None = None,
     window: float | None = None,
     progress: Callable[[Progress], None] | None = None,
     display: DisplayLike | None = None,
@@ -75,7 +75,7 @@ def assess_many(
     paths: Iterable[str | os.PathLike[str]],
     *,
     videos: int | None = None,
-    pooling: str = "hysteresis",
+    pooling: str | None = None,
     window: float | None = None,
     display: DisplayLike | None = None,
     **options: Unpack[ScorerOptions],
@@ -87,7 +87,7 @@ def assess_many(
     """
     device = options.get("device", "cpu")
     if device in ("cuda", "auto") and cuda_obstacle() is None and len(probe().gpus) > 1:
-        check_options(pooling, window)
+        check_options("mean" if pooling is None else pooling, window)
         devices = [f"cuda:{gpu.index}" for gpu in probe().gpus]
         names = (os.fspath(path) for path in paths)
         asked = {"pooling": pooling, "window": window, "display": display}

@@ -71,7 +71,7 @@ def pooler_of(spec: ModelSpec) -> Pooler:
     """Pooling and calibration with the constants of the model's spec."""
     c, scale = spec.calibration, spec.scale
     calibration = Calibration(c.scale, c.offset, scale.min, scale.max, c.clip)
-    return Pooler(calibration, spec.head.alpha, spec.head.beta)
+    return Pooler(calibration, spec.pooling.alpha, spec.pooling.beta)
 
 
 def assemble(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
 from vqafast.engines import DEFAULT_ENGINES, check_engine
 from vqafast.errors import InvalidArgument
-from vqafast.models.a2inet.runtime import A2INetRuntime
+from vqafast.models.families import create_runtime
 from vqafast.scoring import _bitstream, pipeline
 from vqafast.scoring._open import open_source
 from vqafast.scoring.assessment import WarningNote
@@ -126,7 +126,7 @@ class Scorer:
             engine = DEFAULT_ENGINES["cpu" if gpu is None else "cuda"]
         check_engine(engine, device)
         self.spec = load_spec(model)
-        self._model = A2INetRuntime(
+        self._model = create_runtime(
             self.spec, engine=engine, threads=threads, precision=precision, device=device, batch=batch
         )
         self._runtime = SharedRuntime(self._model, batch if self._model.static_shapes else None)
@@ -147,7 +147,7 @@ class Scorer:
         self,
         path: str | os.PathLike[str] | BinaryIO,
         *,
-        pooling: str = "hysteresis",
+        pooling: str | None = None,
         display: DisplayLike | None = None,
     ) -> float:
         """Give the score alone; see `assess`."""
@@ -157,7 +157,7 @@ class Scorer:
         self,
         path: str | os.PathLike[str] | BinaryIO,
         *,
-        pooling: str = "hysteresis",
+        pooling: str | None = None,
         window: float | None = None,
         progress: Callable[[Progress], None] | None = None,
         display: DisplayLike | None = None,
@@ -170,8 +170,8 @@ class Scorer:
             A file, "-" for standard input, or a file object opened for reading in binary mode.
             YUV4MPEG2 from a pipe is read as it comes; anything else that cannot seek is copied to a
             temporary file first.
-        pooling : {"hysteresis", "mean", "min", "p5", "harmonic"}
-            See `vqafast.scoring.pooling`; "hysteresis" is the model's own.
+        pooling : {"hysteresis", "mean", "min", "p5", "harmonic"}, optional
+            See `vqafast.scoring.pooling`; the model's own if not given.
         window : float, optional
             Seconds per segment; segments are pooled from the same pass.
         progress : callable, optional
@@ -185,7 +185,7 @@ class Scorer:
         VqafastError
             When the video cannot be scored; ``code`` says why and ``path`` which.
         """
-        check_options(pooling, window)
+        pooling = self._checked(pooling, window)
         return self._assess(path, pooling, window, progress, display)
 
     def assess_many(
@@ -193,7 +193,7 @@ class Scorer:
         paths: Iterable[str | os.PathLike[str]],
         *,
         videos: int | None = None,
-        pooling: str = "hysteresis",
+        pooling: str | None = None,
         window: float | None = None,
         display: DisplayLike | None = None,
     ) -> Iterator[Outcome]:
@@ -217,14 +217,14 @@ class Scorer:
         InvalidArgument
             If an argument is out of range; errors of videos are in their outcomes.
         """
-        check_options(pooling, window)
+        method = self._checked(pooling, window)
         if videos is None:
             videos = VIDEOS_ON_GPU if self._run.device != "cpu" else 1
         _check_count("videos", videos, _MAX_VIDEOS)
 
         def work(index: int, path: str | os.PathLike[str]) -> Outcome:
             def assess(name: str) -> Assessment:
-                return self._assess(name, pooling, window, None, display)
+                return self._assess(name, method, window, None, display)
 
             return outcome_of(index, os.fspath(path), assess)
 
@@ -272,7 +272,7 @@ class Scorer:
         color: ColorSpec | None = None,
         rotation: int = 0,
         sample_aspect_ratio: Fraction = Fraction(1),
-        pooling: str = "hysteresis",
+        pooling: str | None = None,
         window: float | None = None,
         rolling_windows: int = 1,
         display: DisplayLike | None = None,
@@ -308,7 +308,7 @@ class Scorer:
         TooSmall, TooLarge
             For pictures outside the limits of vqafast or of the model.
         """
-        check_options(pooling, window)
+        pooling = self._checked(pooling, window)
         _check_count("rolling_windows", rolling_windows)
         if self.spec.bitstream is not None:
             raise _bitstream.refuse(self.spec, "<pushed frames>", "pictures")
@@ -336,6 +336,12 @@ class Scorer:
             rolling_windows=rolling_windows,
             scaler=self._scaler(run.display),
         )
+
+    def _checked(self, pooling: str | None, window: float | None) -> str:
+        """Give the pooling to use, after checking both."""
+        method = self.spec.pooling.kind if pooling is None else pooling
+        check_options(method, window)
+        return method
 
     def _for_display(self, display: DisplayLike | None) -> RunInfo:
         return self._run if display is None else replace(self._run, display=Display.of(display))

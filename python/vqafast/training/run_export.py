@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vqafast.models.a2inet.export import Description, export_model
-from vqafast.models.spec import Calibration, ModelSpec, Scale
+from vqafast.models.spec import A2INetSpec, Calibration, Scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def export_run(
     version: str,
     metadata: dict[str, Any],
     trained_backbones: bool = False,
-) -> tuple[ModelSpec, dict[str, float]]:
+) -> tuple[A2INetSpec, dict[str, float]]:
     """Write `directory`: graphs, model.json, and the weights that training can go on from.
 
     Parameters

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
 
-    from ..spec import BitstreamView, ModelSpec, Uncertainty
+    from ..spec import A2INetSpec, BitstreamView, Uncertainty
     from .export import Description
     from .kernel import KernelRegression
     from .modules import A2INetHead
@@ -42,7 +42,7 @@ def export_ensemble(
     share: float = 0.0,
     sizes: tuple[tuple[int, int], tuple[int, int]] = ((96, 128), (64, 96)),
     keep: Sequence[str] = (),
-) -> tuple[ModelSpec, dict[str, float]]:
+) -> tuple[A2INetSpec, dict[str, float]]:
     """Write `directory`, and check every graph against its modules with OpenVINO.
 
     Parameters
@@ -66,7 +66,7 @@ def export_ensemble(
 
     Returns
     -------
-    spec : ModelSpec
+    spec : A2INetSpec
     parity : dict
         Per graph, the largest difference from torch relative to the output's largest value.
 

@@ -19,7 +19,16 @@ from vqafast.engines import create_engine
 from vqafast.errors import InvalidArgument, ModelError
 
 from ..model_json import parse, to_json, weights_digest
-from ..spec import Calibration, HeadSpec, ModelSpec, QualityView, SamplingSpec, Scale, SemanticView
+from ..spec import (
+    A2INetSpec,
+    Calibration,
+    HeadSpec,
+    PoolingSpec,
+    QualityView,
+    SamplingSpec,
+    Scale,
+    SemanticView,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +45,7 @@ _TORCH = Path(torch.__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What model.json says beside the head's config and the files; see `ModelSpec`."""
+    """What model.json says beside the head's config and the files; see `A2INetSpec`."""
 
     name: str
     version: str
@@ -61,7 +70,7 @@ def export_model(
     head: A2INetHead,
     sizes: tuple[tuple[int, int], tuple[int, int]] = ((96, 128), (64, 96)),
     keep: Sequence[str] = (),
-) -> tuple[ModelSpec, dict[str, float]]:
+) -> tuple[A2INetSpec, dict[str, float]]:
     """Write `directory`, and check every graph against its module with OpenVINO.
 
     Parameters
@@ -80,7 +89,7 @@ def export_model(
 
     Returns
     -------
-    spec : ModelSpec
+    spec : A2INetSpec
     parity : dict
         Per graph, the largest difference from torch relative to the output's largest value, over
         several shapes.
@@ -138,13 +147,14 @@ def write_model(
     modules: Mapping[str, nn.Module | None],
     keep: Sequence[str],
     **extra: Any,
-) -> ModelSpec:
-    """Write graphs, weights of the modules in `keep`, and model.json; `extra` are fields of `ModelSpec`."""
+) -> A2INetSpec:
+    """Write graphs, weights of the modules in `keep`, and model.json; `extra` are fields of `A2INetSpec`."""
     path = Path(directory)
     contents = {f"{name}.onnx": data for name, data in graphs.items()} | _weights(modules, keep)
     files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     # What is written must be readable, so the reader judges it.
     spec = parse(to_json(replace(_spec(description, head, files, path), **extra)), path)
+    assert isinstance(spec, A2INetSpec)
     path.mkdir(parents=True, exist_ok=True)
     for name, data in contents.items():
         (path / name).write_bytes(data)
@@ -304,10 +314,10 @@ def _channels(d: Description) -> tuple[int, int]:
     return quality, 3 if d.semantic.output == "rgb" else 1
 
 
-def _spec(d: Description, head: A2INetHead, files: dict[str, str], path: Path) -> ModelSpec:
+def _spec(d: Description, head: A2INetHead, files: dict[str, str], path: Path) -> A2INetSpec:
     c = head.config
     config = c.to_dict()
-    return ModelSpec(
+    return A2INetSpec(
         name=d.name,
         version=d.version,
         family="a2inet",
@@ -320,6 +330,7 @@ def _spec(d: Description, head: A2INetHead, files: dict[str, str], path: Path) -
             c.interaction, c.mode, c.direction, c.eps, c.alpha, c.beta,
             c.quality_dim, c.semantic_dim, config,
         ),
+        pooling=PoolingSpec("hysteresis", c.alpha, c.beta),
         calibration=d.calibration,
         files=files,
         weights_sha256=weights_digest(files),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vqafast.engines import Engine
     from vqafast.ops.cgin import Mode
 
-    from ..spec import ModelSpec
+    from ..spec import A2INetSpec
 
 Float32 = NDArray[np.float32]
 
@@ -24,7 +24,7 @@ class HeadRuntime:
 
     Parameters
     ----------
-    spec : ModelSpec
+    spec : A2INetSpec
     align : Engine or None
         The graph before CGIN; None for models without it.
     temporal : Engine
@@ -33,7 +33,7 @@ class HeadRuntime:
         Of the CPU.
     """
 
-    def __init__(self, spec: ModelSpec, align: Engine | None, temporal: Engine, threads: int) -> None:
+    def __init__(self, spec: A2INetSpec, align: Engine | None, temporal: Engine, threads: int) -> None:
         self._spec = spec
         self._align = align
         self._temporal = temporal

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vqafast.video.sampling import Selector
 
-    from ..spec import ModelSpec
+    from ..spec import A2INetSpec
 
 Float32 = NDArray[np.float32]
 
@@ -35,7 +35,7 @@ class A2INetRuntime:
 
     Parameters
     ----------
-    spec : ModelSpec
+    spec : A2INetSpec
         From `vqafast.models.registry.load`.
     engine : str
         One of `vqafast.engines.ENGINES`.
@@ -65,7 +65,7 @@ class A2INetRuntime:
 
     def __init__(
         self,
-        spec: ModelSpec,
+        spec: A2INetSpec,
         engine: str = "openvino",
         threads: int = 0,
         precision: str = "f32",

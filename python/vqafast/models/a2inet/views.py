@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vqafast.ops.scene_statistics import SceneMap
     from vqafast.video.source import Frame
 
-    from ..spec import ModelSpec, SamplingSpec, SemanticView
+    from ..spec import A2INetSpec, SamplingSpec, SemanticView
 
 Float32 = NDArray[np.float32]
 
@@ -49,7 +49,7 @@ def selector_of(sampling: SamplingSpec) -> Selector:
     raise InvalidArgument(f"sampling: kind must be time_grid, uniform_count or every_frame, got {sampling}")
 
 
-def backbone_shapes(spec: ModelSpec, name: str, batch: int) -> dict[str, Shapes]:
+def backbone_shapes(spec: A2INetSpec, name: str, batch: int) -> dict[str, Shapes]:
     """Smallest, usual and largest input of a backbone, for engines that must know them beforehand.
 
     `name` is "quality" or "semantic", `batch` the samples in a call.

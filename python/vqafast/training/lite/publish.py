@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vqafast.models.spec import ModelSpec, Uncertainty
+    from vqafast.models.spec import A2INetSpec, Uncertainty
     from vqafast.training.lite.head import Ensemble
 
 MEANINGS = {
@@ -45,7 +45,7 @@ def publish(
     figures: dict[str, Any],
     uncertainty: Uncertainty | None = None,
     bitstream: NDArray[np.float32] | None = None,
-) -> ModelSpec:
+) -> A2INetSpec:
     """Export the models of one kind to `directory`; `figures` become the metadata of model.json.
 
     `bitstream` ``(N, F)`` are the values that training saw, for the hybrid; None for the pixels' model.
