@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 
 from vqafast.models import registry
 from vqafast.models.a2inet.runtime import A2INetRuntime
-from vqafast.models.a2inet.views import patch_crops
+from vqafast.models.views import patch_crops
 from vqafast.models.backbones.filter_bank import FilterBank
 from vqafast.models.backbones.scene_descriptors import SceneDescriptors
 from vqafast.ops._yuv import LUMINANCE

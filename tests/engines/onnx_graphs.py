@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import vqafast
+from vqafast.models import onnx_export
 from vqafast.models.a2inet import ensemble, export
 from vqafast.models.a2inet.config import DIRECTIONS, MODES, HeadConfig
 from vqafast.models.a2inet.kernel import KernelRegression
@@ -59,7 +60,7 @@ def filter_bank() -> bytes:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             FilterBank().eval(), (torch.rand(1, 2, 113, 131),), buffer, input_names=["frames"],
-            output_names=names, opset_version=export.OPSET, dynamo=False,
+            output_names=names, opset_version=onnx_export.OPSET, dynamo=False,
         )  # fmt: skip
     data: bytes = buffer.getvalue()
     return data

@@ -30,8 +30,8 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from vqafast.engines import create_engine  # noqa: E402
 from vqafast.engines.onnx_module import OnnxModule  # noqa: E402
-from vqafast.models.a2inet.export import TOLERANCE  # noqa: E402
 from vqafast.models.backbones.resnet import resnet34_iqa, resnet50  # noqa: E402
+from vqafast.models.onnx_export import TOLERANCE  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from tests.ops.cuda import require  # noqa: E402
 from tests.scoring.random_model import export  # noqa: E402
 
 from vqafast.models import registry  # noqa: E402
-from vqafast.models.a2inet.branch import GraphBranch  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
+from vqafast.models.branch import GraphBranch  # noqa: E402
 from vqafast.video.push import PushSource  # noqa: E402
 
 if TYPE_CHECKING:

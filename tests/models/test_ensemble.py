@@ -18,11 +18,12 @@ from tests.models.small import build, pair_description  # noqa: E402
 from vqafast.errors import InvalidArgument, ModelError  # noqa: E402
 from vqafast.models import registry  # noqa: E402
 from vqafast.models.a2inet.ensemble import export_ensemble  # noqa: E402
-from vqafast.models.a2inet.export import TOLERANCE, export_model  # noqa: E402
+from vqafast.models.a2inet.export import export_model  # noqa: E402
 from vqafast.models.a2inet.kernel import KernelRegression  # noqa: E402
 from vqafast.models.a2inet.modules import A2INetHead  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
 from vqafast.models.model_json import parse, to_json  # noqa: E402
+from vqafast.models.onnx_export import TOLERANCE  # noqa: E402
 from vqafast.models.spec import BitstreamView, Uncertainty  # noqa: E402
 
 if TYPE_CHECKING:

@@ -128,7 +128,7 @@ def test_batching_does_not_matter(runtime):
 
 
 def test_a_small_picture_gets_no_more_patches_than_cover_it(runtime):
-    from vqafast.models.a2inet.views import quality_view
+    from vqafast.models.views import quality_view
     from vqafast.video.source import ColorSpec, Frame, PixelLayout
 
     def count(width, height):

@@ -18,7 +18,7 @@ from tests.models.small import build, features, ingest, pair_description, write 
 
 from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported  # noqa: E402
 from vqafast.models import registry  # noqa: E402
-from vqafast.models.a2inet.export import TOLERANCE, _backbone, export_model  # noqa: E402
+from vqafast.models.a2inet.export import _backbone, export_model  # noqa: E402
 from vqafast.models.a2inet.functional import moment_pool  # noqa: E402
 from vqafast.models.a2inet.lite import QUALITY_DIM, QUALITY_MAPS  # noqa: E402
 from vqafast.models.a2inet.lite import QUALITY_VIEW as LITE_VIEW  # noqa: E402
@@ -26,6 +26,7 @@ from vqafast.models.a2inet.network import A2INet  # noqa: E402
 from vqafast.models.a2inet.runtime import A2INetRuntime  # noqa: E402
 from vqafast.models.backbones.resnet import resnet34_iqa  # noqa: E402
 from vqafast.models.model_json import parse  # noqa: E402
+from vqafast.models.onnx_export import TOLERANCE  # noqa: E402
 from vqafast.models.spec import QualityView, SamplingSpec, SemanticView  # noqa: E402
 from vqafast.ops import scene_statistics  # noqa: E402
 from vqafast.scoring.report import pooler_of  # noqa: E402

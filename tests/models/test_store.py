@@ -18,8 +18,8 @@ from tests.ops.cuda import why_not
 from vqafast.engines import create_engine
 from vqafast.errors import EngineUnavailable, InvalidArgument, MissingFile, ModelError, Unreadable
 from vqafast.models import registry, store
-from vqafast.models.a2inet.views import backbone_shapes
 from vqafast.models.model_json import weights_digest
+from vqafast.models.views import backbone_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

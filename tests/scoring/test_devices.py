@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_engines_and_decoders_that_do_not_fit(model: Path) -> None:
         Scorer(model, engine="tensorrt")
     with pytest.raises(InvalidArgument, match="engine must be one of"):
         Scorer(model, engine="tpu")
-    with pytest.raises(InvalidArgument, match="decoder: must be one of auto, cpu, got 'nvdec'"):
+    with pytest.raises(InvalidArgument, match="decoder: must be one of auto, cpu, dali, got 'nvdec'"):
         Scorer(model, decoder="nvdec")
     with pytest.raises(InvalidArgument, match=r"one of \['f32', 'f16'\] for torch, got 'bf16'"):
         Scorer(model, engine="torch", precision="bf16")
@@ -150,6 +151,24 @@ def test_a_gpu_gives_the_same_score(film: Path, decoder: str) -> None:
     agree(got, vqafast.assess(film, threads=2), TOLERANCE)
     # And the same bits again.
     assert vqafast.assess(film, device="cuda", decoder=decoder).score == got.score
+
+
+def test_dali_on_the_cpu_gives_nearly_the_same_score(tmp_path: Path) -> None:
+    """Its pictures come through its own RGB, so chroma is a level off here and there."""
+    pytest.importorskip("nvidia.dali")
+    path = tmp_path / "x.webm"
+    clips.encode(path, clips.Clip("libvpx-vp9", width=320, height=192, frames=60))
+    got = Scorer(decoder="dali", threads=2).assess(path)
+    assert got.decoder.startswith("vp9 (DALI ")
+    agree(got, Scorer(threads=2).assess(path), 0.5)
+
+
+@pytest.mark.skipif(
+    find_spec("nvidia.dali") is not None if find_spec("nvidia") else False, reason="DALI is there"
+)
+def test_without_dali(model: Path) -> None:
+    with pytest.raises(EngineUnavailable, match=r"nvidia.dali cannot be imported: .*; pip install"):
+        Scorer(model, decoder="dali")
 
 
 @pytest.mark.cuda

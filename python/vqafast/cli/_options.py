@@ -21,7 +21,10 @@ Engine = Annotated[
     ),
 ]
 Decoder = Annotated[
-    str, typer.Option("--decoder", help="auto: on the GPU of --device where it can; cpu: never there.")
+    str,
+    typer.Option(
+        "--decoder", help="auto: on the GPU of --device where it can; cpu: never there; dali: by NVIDIA DALI."
+    ),
 ]
 Precision = Annotated[
     str,
@@ -36,7 +39,7 @@ Pooling = Annotated[
     str | None,
     typer.Option(
         "--pooling",
-        help="hysteresis, mean, min, p5 or harmonic.  [default: the model's own]",
+        help="hysteresis, sitp, mean, min, p5 or harmonic.  [default: the model's own]",
         show_default=False,
     ),
 ]

@@ -15,7 +15,7 @@ from vqafast.errors import EXIT_CODES, VqafastError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vqafast.scoring.assessment import WarningNote
+    from vqafast.scoring.assessment import Scale, WarningNote
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -75,3 +75,9 @@ def printable(text: str) -> str:
     File names and messages of libraries may hold either.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def digits(scale: Scale) -> int:
+    """Decimals that a score on this scale is shown with: 1 on 0..100, 3 on 0..1."""
+    span = scale.max - scale.min
+    return 1 if span > 20 else 2 if span > 2 else 3

@@ -8,7 +8,7 @@ import typer
 
 from vqafast.cli import _options as options
 from vqafast.cli._progress import Bar
-from vqafast.cli._report import printable, reporting, warn
+from vqafast.cli._report import digits, printable, reporting, warn
 from vqafast.errors import InvalidArgument
 from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads the hints of this module
 
@@ -81,18 +81,19 @@ def _print_tables(result: Assessment) -> None:
     for name, value in _facts(result):
         facts.add_row(name, Text(printable(value)))
     console.print(facts)
+    d = digits(result.scale)
     if result.segments:
         table = Table("from", "to", "score", "frames", title="segments", title_justify="left")
         for segment in result.segments:
-            half = "" if segment.uncertainty is None else f" +- {segment.uncertainty:.1f}"
+            half = "" if segment.uncertainty is None else f" +- {segment.uncertainty:.{d}f}"
             table.add_row(
-                f"{segment.start:.2f}", f"{segment.end:.2f}", f"{segment.score:.1f}{half}",
+                f"{segment.start:.2f}", f"{segment.end:.2f}", f"{segment.score:.{d}f}{half}",
                 str(segment.frames),
             )  # fmt: skip
         console.print(table)
     table = Table("frame", "seconds", "score", title="frames", title_justify="left")
     for frame in result.frames[:_MOST_ROWS]:
-        table.add_row(str(frame.index), f"{frame.pts:.3f}", f"{frame.score:.1f}")
+        table.add_row(str(frame.index), f"{frame.pts:.3f}", f"{frame.score:.{d}f}")
     console.print(table)
     if len(result.frames) > _MOST_ROWS:
         console.print(f"... {len(result.frames) - _MOST_ROWS} more with --frames or --json")
@@ -105,7 +106,7 @@ def _facts(result: Assessment) -> list[tuple[str, str]]:
     duration = "?" if video.duration is None else f"{video.duration:.2f} s"
     fps = "?" if video.frame_rate is None else f"{video.frame_rate:g} fps"
     facts = [
-        ("score", f"{result.score:.1f}  ({scale.min:g}..{scale.max:g}, "
+        ("score", f"{result.score:.{digits(scale)}f}  ({scale.min:g}..{scale.max:g}, "
                   f"{scale.direction.replace('_', ' ')})"),
         ("meaning", f"{scale.name}: {scale.meaning}"),
         ("pooling", result.pooling),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path  # noqa: TC003 - typer reads the hints
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqafast.cli import _options as options  # noqa: TC001 - typer reads the hints
 from vqafast.cli._report import fail, printable, reporting
+from vqafast.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,16 +83,41 @@ def export(
 
 @app.command("add")
 def add(
-    path: Annotated[Path, typer.Argument(help="Model directory, such as training writes.")],
+    path: Annotated[Path, typer.Argument(help="Model directory; with --from, a checkpoint.")],
     name: Annotated[str | None, typer.Option(help="Default: the name in model.json.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="In the place of the one added before.")] = False,
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="SYSTEM", help="The authors' checkpoint of: vsfa, mdtvsfa."),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Weights of the backbone that the checkpoint lacks: file, name or address."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="mdtvsfa: scores on the scale of K, C, L or N.")] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Leave random what has no weights: not for scores.")
+    ] = False,
     debug: options.Debug = False,
 ) -> None:
-    """Copy a model into the store after checking it: description, SHA-256, a trial run."""
-    with reporting(debug):
+    """Put a model into the store after checking it: description, SHA-256, a trial run."""
+    with reporting(debug), tempfile.TemporaryDirectory() as folder:
         from vqafast.cli._trial import trial
         from vqafast.models import store
 
+        if origin is not None:
+            from vqafast.models.convert import convert
+
+            path = convert(
+                origin,
+                path,
+                Path(folder) / "model",
+                backbone=backbone,
+                dataset=dataset,
+                random_weights=random_weights,
+            )
+        elif backbone is not None or dataset is not None or random_weights:
+            raise InvalidArgument("models add: --backbone, --dataset and --random-weights go with --from")
         entry = store.add(path, trial=trial, name=name, replace=replace)
         spec = entry.spec
         version = f" {spec.version}" if spec is not None else ""

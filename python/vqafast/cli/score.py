@@ -9,7 +9,7 @@ import typer
 
 from vqafast.cli import _options as options
 from vqafast.cli._progress import Bar
-from vqafast.cli._report import describe, fail, printable, reporting, warn
+from vqafast.cli._report import describe, digits, fail, printable, reporting, warn
 from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads the hints of this module
 
 Paths = Annotated[
@@ -90,19 +90,19 @@ def summary(result: Assessment) -> dict[str, Any]:
 
 
 def _print_result(result: Assessment, alone: bool, quiet: bool) -> None:
+    scale, d = result.scale, digits(result.scale)
     if not alone:
-        _print_line(f"{result.score:.1f}  {printable(result.path)}")
+        _print_line(f"{result.score:.{d}f}  {printable(result.path)}")
     elif quiet:
-        _print_line(f"{result.score:.1f}")
+        _print_line(f"{result.score:.{d}f}")
     else:
-        scale = result.scale
-        half = "" if result.uncertainty is None else f" +- {result.uncertainty.half_width:.1f}"
+        half = "" if result.uncertainty is None else f" +- {result.uncertainty.half_width:.{d}f}"
         _print_line(
-            f"{result.score:.1f}{half}  ({scale.min:g}..{scale.max:g}, {scale.direction.replace('_', ' ')})"
+            f"{result.score:.{d}f}{half}  ({scale.min:g}..{scale.max:g}, {scale.direction.replace('_', ' ')})"
         )
     for part in result.segments:
-        half = "" if part.uncertainty is None or quiet or not alone else f" +- {part.uncertainty:.1f}"
-        _print_line(f"  {part.start:.2f}..{part.end:.2f} s  {part.score:.1f}{half}")
+        half = "" if part.uncertainty is None or quiet or not alone else f" +- {part.uncertainty:.{d}f}"
+        _print_line(f"  {part.start:.2f}..{part.end:.2f} s  {part.score:.{d}f}{half}")
     if alone and not quiet:
         _print_line(about(result))
 
@@ -118,9 +118,10 @@ def about(result: Assessment) -> str:
     if result.display is not None:
         parts.insert(1, f"on a display of {result.display.width}x{result.display.height}")
     if result.spread is not None:
-        text = f"{result.spread.samples} draws: std {result.spread.std:.2f}"
+        d = digits(result.scale)
+        text = f"{result.spread.samples} draws: std {result.spread.std:.{d + 1}f}"
         if result.spread.low is not None and result.spread.high is not None:
-            text += f", 95% {result.spread.low:.1f}..{result.spread.high:.1f}"
+            text += f", 95% {result.spread.low:.{d}f}..{result.spread.high:.{d}f}"
         parts.append(text)
     return ", ".join(parts)
 

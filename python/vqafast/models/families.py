@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .spec import A2INetSpec
+from .vsfa.spec import VsfaSpec
 
 if TYPE_CHECKING:
     from .a2inet.runtime import A2INetRuntime
     from .spec import ModelSpec
+    from .vsfa.runtime import VsfaRuntime
 
 
-def create_runtime(spec: ModelSpec, **options: Any) -> A2INetRuntime:
+def create_runtime(spec: ModelSpec, **options: Any) -> A2INetRuntime | VsfaRuntime:
     """Load the graphs of a model.
 
     Parameters
@@ -21,7 +23,11 @@ def create_runtime(spec: ModelSpec, **options: Any) -> A2INetRuntime:
     **options
         ``engine``, ``threads``, ``precision``, ``seed``, ``device``, ``batch``; see `A2INetRuntime`.
     """
-    assert isinstance(spec, A2INetSpec)
-    from .a2inet.runtime import A2INetRuntime
+    if isinstance(spec, A2INetSpec):
+        from .a2inet.runtime import A2INetRuntime
 
-    return A2INetRuntime(spec, **options)
+        return A2INetRuntime(spec, **options)
+    assert isinstance(spec, VsfaSpec)
+    from .vsfa.runtime import VsfaRuntime
+
+    return VsfaRuntime(spec, **options)

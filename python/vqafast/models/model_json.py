@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from .spec import (
     SemanticView,
     Uncertainty,
 )
+from .vsfa import spec as vsfa
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,6 +201,9 @@ def _head(f: Fields) -> HeadSpec:
 
 def _calibration(f: Fields) -> Calibration:
     calibration = Calibration(scale=f.number("scale"), offset=f.number("offset"), clip=f.boolean("clip"))
+    if "mapping" in f.names():
+        a, b, c, d = f.numbers("mapping", 4)
+        calibration = replace(calibration, mapping=(a, b, c, d))
     f.done()
     return calibration
 
@@ -258,7 +262,7 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
         "scale": asdict(spec.scale),
         "sampling": sampling,
         **FAMILIES[spec.family].to_json(spec),
-        "calibration": asdict(spec.calibration),
+        "calibration": {k: v for k, v in _lists(asdict(spec.calibration)).items() if v is not None},
         **more,
         "files": spec.files,
         "weights_sha256": spec.weights_sha256,
@@ -285,7 +289,10 @@ class _Family:
     to_json: Callable[[ModelSpec], dict[str, Any]]
 
 
-FAMILIES: dict[str, _Family] = {"a2inet": _Family(_parse_a2inet, _a2inet_to_json)}
+FAMILIES: dict[str, _Family] = {
+    "a2inet": _Family(_parse_a2inet, _a2inet_to_json),
+    "vsfa": _Family(vsfa.parse, vsfa.to_json),
+}
 
 
 def _lists(data: dict[str, Any]) -> dict[str, Any]:

@@ -107,11 +107,16 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`score = raw * scale + offset`, clipped to the published scale if `clip`."""
+    """`score = raw * scale + offset`, clipped to the published scale if `clip`.
+
+    With `mapping` (a, b, c, d) the raw output first becomes ``c * s(a * s(raw) + b) + d``, s the logistic
+    function (MDTVSFA's nonlinear mapping of a bounded score).
+    """
 
     scale: float = 1.0
     offset: float = 0.0
     clip: bool = False
+    mapping: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,7 @@ def _export_tensorrt(spec: ModelSpec, out: Path, device: str, precision: str, ba
     from vqafast.engines.tensorrt_cache import PlanCache
     from vqafast.engines.tensorrt_engine import build_plan
 
-    from .a2inet.views import backbone_shapes
+    from .views import backbone_shapes
 
     if not isinstance(spec, A2INetSpec):
         raise Unsupported(f"models export: format tensorrt needs a model of a2inet, got one of {spec.family}")

@@ -16,6 +16,8 @@ from vqafast.scoring._pipe import cancellable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from vqafast.video.dali import DaliDecoder
+    from vqafast.video.sampling import Selector
     from vqafast.video.source import FrameSource
 
 _PIPE_BUFFER = 1 << 20
@@ -31,7 +33,12 @@ class Opened:
 
 @contextlib.contextmanager
 def open_source(
-    path: str | os.PathLike[str] | BinaryIO, threads: int, gpu: int | None = None
+    path: str | os.PathLike[str] | BinaryIO,
+    threads: int,
+    gpu: int | None = None,
+    *,
+    dali: DaliDecoder | None = None,
+    selector: Selector | None = None,
 ) -> Iterator[Opened]:
     """Open `path` for one pass; everything that was opened here is closed at the end.
 
@@ -42,12 +49,18 @@ def open_source(
         anything else that cannot seek is copied to a temporary file first.
     gpu : int, optional
         Index of the GPU that decodes what it can.
+    dali : DaliDecoder, optional
+        Decodes the files that it can, and begins with what `selector` chooses.
     """
     with contextlib.ExitStack() as stack:
         if isinstance(path, (str, os.PathLike)) and os.fspath(path) == "-":
             yield _standard_input(stack, threads, gpu)
         elif isinstance(path, (str, os.PathLike)) or hasattr(path, "read"):
-            source: FrameSource = video.open_source(path, threads, gpu=gpu)
+            source: FrameSource
+            if dali is not None:
+                source = dali.open(path, selector)
+            else:
+                source = video.open_source(path, threads, gpu=gpu)
             yield Opened(stack.enter_context(source))
         else:
             raise InvalidArgument(f"path: must be a path or a binary file object, got {type(path).__name__}")

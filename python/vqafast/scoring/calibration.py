@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``score = clip(scale * raw + offset, min, max)``.
+    """``score = clip(scale * m(raw) + offset, min, max)``, m the identity or MDTVSFA's mapping.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class Calibration:
         Ends of the published scale.
     clip : bool
         Whether scores beyond the ends are moved to them.
+    mapping : (a, b, c, d), optional
+        ``m(raw) = c * s(a * s(raw) + b) + d`` with s the logistic function.
     """
 
     scale: float
@@ -32,6 +34,7 @@ class Calibration:
     min: float
     max: float
     clip: bool = True
+    mapping: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if not np.all(np.isfinite([self.scale, self.offset, self.min, self.max])):
@@ -41,5 +44,15 @@ class Calibration:
 
     def apply(self, raw: ArrayLike) -> NDArray[np.float64]:
         """Scores of `raw` outputs, any shape, in float64."""
-        score = np.asarray(raw, dtype=np.float64) * self.scale + self.offset
+        value = np.asarray(raw, dtype=np.float64)
+        if self.mapping is not None:
+            a, b, c, d = self.mapping
+            value = c * _logistic(a * _logistic(value) + b) + d
+        score = value * self.scale + self.offset
         return np.clip(score, self.min, self.max) if self.clip else score
+
+
+def _logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    # By tanh, which does not overflow.
+    result: NDArray[np.float64] = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return result

@@ -1,8 +1,11 @@
 """Frame scores to one score, over the whole video or over time windows.
 
 ========== =====================================================================================
-hysteresis the model's own pooling: `vqafast.ops.hysteresis_pool` on the raw outputs, calibrated
+hysteresis A2INet's own pooling: `vqafast.ops.hysteresis_pool` on the raw outputs, calibrated
            afterwards (bad moments are remembered, recovery is slow)
+sitp       VSFA's own, subjectively-inspired temporal pooling (Li et al., ACM MM 2019, eqs. 8 to 12),
+           on the raw outputs: the mean of ``alpha c_t + (1 - alpha) m_t``, m the lowest of frame t
+           and the ``beta - 1`` before it, c the softmin-weighted mean of it and the ``beta - 1`` after
 mean       arithmetic mean of the calibrated frame scores
 min        the lowest frame score
 p5         5th percentile of the frame scores, linear interpolation between order statistics
@@ -14,10 +17,11 @@ harmonic   ``n / sum(1 / (s_i - min + 1)) - 1 + min`` with `min` the lower end o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from vqafast.errors import InvalidArgument
 from vqafast.scoring.assessment import Segment
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 
     from vqafast.scoring.calibration import Calibration
 
-Pooling = Literal["hysteresis", "mean", "min", "p5", "harmonic"]
+Pooling = Literal["hysteresis", "sitp", "mean", "min", "p5", "harmonic"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 # A frame at 1.9999999 s of a stream with a rounded clock belongs to the window that starts at 2 s.
@@ -47,11 +51,20 @@ class Pooler:
         Weight of the memory against the current term, 0..1 (hysteresis).
     beta : int
         Reach of memory and current term in samples (hysteresis).
+    sitp : (float, int)
+        alpha and beta of "sitp".
     """
 
     calibration: Calibration
     alpha: float = 0.5
     beta: int = 6
+    sitp: tuple[float, int] = (0.5, 12)
+
+    def of(self, kind: str, alpha: float, beta: int) -> Pooler:
+        """Pooler whose constants for `kind` are these; the others stay."""
+        if kind == "hysteresis":
+            return replace(self, alpha=alpha, beta=beta)
+        return replace(self, sitp=(alpha, beta)) if kind == "sitp" else self
 
     def pool(self, raw: NDArray[np.floating], method: str) -> float:
         """One score from raw frame outputs `raw` ``(T,)``, T at least 1.
@@ -70,6 +83,8 @@ class Pooler:
             series = np.ascontiguousarray(raw, dtype=np.float32)[None, :]
             pooled, _ = hysteresis_pool(series, alpha=self.alpha, beta=self.beta)
             return float(self.calibration.apply(np.asarray(pooled)[0]))
+        if method == "sitp":
+            return float(self.calibration.apply(_sitp(np.asarray(raw, dtype=np.float64), *self.sitp)))
         scores = self.calibration.apply(raw)
         if method == "mean":
             return float(np.mean(scores))
@@ -139,6 +154,17 @@ def check_window(window: float) -> None:
     """Refuse a segment length that is not a positive number of seconds."""
     if not (isinstance(window, (int, float)) and math.isfinite(window) and window > 0):
         raise InvalidArgument(f"window: must be a positive number of seconds, got {window!r}")
+
+
+def _sitp(q: NDArray[np.float64], alpha: float, beta: int) -> float:
+    beyond = np.full(beta - 1, np.inf)
+    memory = sliding_window_view(np.concatenate([beyond, q]), beta).min(axis=1)
+    ahead = sliding_window_view(np.concatenate([q, beyond]), beta)
+    # Relative to the lowest of each window, so that no weight overflows and not all vanish.
+    weights = np.exp(ahead.min(axis=1, keepdims=True) - ahead)
+    values = np.where(np.isinf(ahead), 0.0, ahead)
+    current = (weights * values).sum(axis=1) / weights.sum(axis=1)
+    return float(np.mean(alpha * current + (1 - alpha) * memory))
 
 
 def _harmonic(scores: NDArray[np.float64], low: float) -> float:

@@ -70,8 +70,8 @@ class RunInfo:
 def pooler_of(spec: ModelSpec) -> Pooler:
     """Pooling and calibration with the constants of the model's spec."""
     c, scale = spec.calibration, spec.scale
-    calibration = Calibration(c.scale, c.offset, scale.min, scale.max, c.clip)
-    return Pooler(calibration, spec.pooling.alpha, spec.pooling.beta)
+    calibration = Calibration(c.scale, c.offset, scale.min, scale.max, c.clip, c.mapping)
+    return Pooler(calibration).of(spec.pooling.kind, spec.pooling.alpha, spec.pooling.beta)
 
 
 def assemble(

@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from vqafast.scoring.assessment import Assessment
     from vqafast.scoring.pipeline import Progress
     from vqafast.scoring.windows import Features
+    from vqafast.video.dali import DaliDecoder
     from vqafast.video.source import ColorSpec, VideoInfo
 
     DisplayLike = Display | tuple[int, int] | str
 
-DECODERS: tuple[str, ...] = ("auto", "cpu")
+DECODERS: tuple[str, ...] = ("auto", "cpu", "dali")
 _MAX_SAMPLES = 1000
 _MAX_VIDEOS = 256
 # Hopper has seven decode engines and Ada up to three; one more video keeps them busy between files.
@@ -72,9 +73,10 @@ class Scorer:
     engine : str, optional
         Inference engine, one of `vqafast.engines.ENGINES`; OpenVINO on the CPU and torch on a GPU if not
         given.
-    decoder : {"auto", "cpu"}
-        "auto" decodes on the device where it can; what a GPU cannot decode goes to the CPU, and the
-        result says so.
+    decoder : {"auto", "cpu", "dali"}
+        "auto" decodes on the device where it can, through FFmpeg; "dali" through NVIDIA DALI, and its
+        colour differs by up to a level of 255. What neither can decode goes to the CPU, and the result
+        says so.
     threads : int
         CPU threads of each stage; 0 is all cores this process may use (affinity and cgroup quota).
     samples : int
@@ -130,7 +132,15 @@ class Scorer:
             self.spec, engine=engine, threads=threads, precision=precision, device=device, batch=batch
         )
         self._runtime = SharedRuntime(self._model, batch if self._model.static_shapes else None)
+        if self.spec.metadata.get("random_weights"):
+            text = f"model {self.spec.name} has random weights: its scores mean nothing"
+            warnings = (*warnings, WarningNote("random_weights", text))
         self._gpu = gpu if decoder == "auto" else None
+        self._dali: DaliDecoder | None = None
+        if decoder == "dali":
+            from vqafast.video.dali import DaliDecoder
+
+            self._dali = DaliDecoder(device=device, threads=threads)
         self._batch = batch
         self._run = RunInfo(
             spec=self.spec,
@@ -241,7 +251,8 @@ class Scorer:
         began = time.perf_counter()
         clock = StageClock()
         run = self._for_display(display)
-        with open_source(path, self._run.threads, self._gpu) as opened:
+        selector = self._model.selector()
+        with open_source(path, self._run.threads, self._gpu, dali=self._dali, selector=selector) as opened:
             size = self._scored_size(opened.source.info, run.display)
             values, notes = _bitstream.read(self.spec, opened.source, size)
             run = replace(run, bitstream=values, warnings=(*run.warnings, *notes))

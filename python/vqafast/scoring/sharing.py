@@ -71,7 +71,7 @@ class SharedRuntime:
         """As of the runtime."""
         return self.runtime.ingest_quality(sampled, draw)
 
-    def ingest_semantic(self, sampled: Sampled) -> View:
+    def ingest_semantic(self, sampled: Sampled) -> View | None:
         """As of the runtime."""
         return self.runtime.ingest_semantic(sampled)
 
@@ -85,12 +85,12 @@ class SharedRuntime:
         return self._call(self.runtime.semantic_features, list(views), len(views), joins=joins)
 
     def member_scores(
-        self, quality: Features, semantic: Features, constant: Features | None = None
+        self, quality: Features, semantic: Features | None, constant: Features | None = None
     ) -> Features:
         """Raw outputs ``(K, T)`` of one window, by itself: its samples see each other."""
         return self._call(self._scores, (quality, semantic, constant), len(quality), joins=False)
 
-    def _scores(self, argument: tuple[Features, Features, Features | None]) -> Features:
+    def _scores(self, argument: tuple[Features, Features | None, Features | None]) -> Features:
         return self.runtime.member_scores(*argument)
 
     def _call(self, run: Callable[[Any], Features], argument: Any, size: int, *, joins: bool) -> Features:

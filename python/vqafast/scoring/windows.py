@@ -59,8 +59,8 @@ class Runtime(Protocol):
         """Convert the patches of one sample at the positions of `draw`; owns its memory."""
         ...
 
-    def ingest_semantic(self, sampled: Sampled) -> View:
-        """Convert the whole picture of one sample; owns its memory."""
+    def ingest_semantic(self, sampled: Sampled) -> View | None:
+        """Convert the whole picture of one sample; owns its memory. None for models without this view."""
         ...
 
     def quality_features(self, views: Sequence[View]) -> Features:
@@ -72,7 +72,7 @@ class Runtime(Protocol):
         ...
 
     def member_scores(
-        self, quality: Features, semantic: Features, constant: Features | None = None
+        self, quality: Features, semantic: Features | None, constant: Features | None = None
     ) -> Features:
         """Raw outputs ``(K, T)`` of the K heads for one window of features ``(T, Dq)``, ``(T, Ds)``.
 
@@ -107,13 +107,14 @@ class Item:
     index: int
     pts: float
     quality: tuple[View, ...]
-    semantic: View
+    semantic: View | None
     complete: bool = True
 
     @property
     def nbytes(self) -> int:
         """Bytes held by the views."""
-        return int(self.semantic.nbytes + sum(view.nbytes for view in self.quality))
+        views = self.quality if self.semantic is None else (self.semantic, *self.quality)
+        return sum(int(view.nbytes) for view in views)
 
 
 def ingest(runtime: Runtime, sampled: Sampled, draws: int, burst: int, scaler: Scaler | None = None) -> Item:
@@ -253,7 +254,9 @@ class WindowScorer:
         since = time.perf_counter()
         for draw, parts in enumerate(self._quality):
             parts.append(self._runtime.quality_features([i.quality[draw] for i in self._pending]))
-        self._semantic.append(self._runtime.semantic_features([i.semantic for i in self._pending]))
+        pictures = [item.semantic for item in self._pending if item.semantic is not None]
+        if pictures:
+            self._semantic.append(self._runtime.semantic_features(pictures))
         # The views are dropped here; only index and time of the samples are needed from now on.
         self._held += [(item.index, item.pts) for item in self._pending]
         self._pending.clear()
@@ -267,7 +270,7 @@ class WindowScorer:
             return False
         since = time.perf_counter()
         self.series.window_starts.append(len(self.series.pts))
-        semantic = np.concatenate(self._semantic)
+        semantic = np.concatenate(self._semantic) if self._semantic else None
         self._semantic.clear()
         for draw, parts in enumerate(self._quality):
             quality = np.concatenate(parts)

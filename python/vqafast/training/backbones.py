@@ -12,7 +12,7 @@ import torch
 
 from vqafast.errors import InvalidArgument, TooSmall, Unsupported
 from vqafast.models.a2inet.functional import moment_pool
-from vqafast.models.a2inet.views import (
+from vqafast.models.views import (
     STATISTICS_SIDE,
     patch_statistics,
     quality_view,

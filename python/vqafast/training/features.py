@@ -22,8 +22,8 @@ import torch
 
 from vqafast.models.a2inet.functional import moment_pool
 from vqafast.models.a2inet.lite import QUALITY_VIEW, SEMANTIC_VIEW
-from vqafast.models.a2inet.views import patch_statistics, quality_view, semantic_view
 from vqafast.models.backbones.scene_descriptors import SceneDescriptors
+from vqafast.models.views import patch_statistics, quality_view, semantic_view
 from vqafast.training.synthesis import ffmpeg
 from vqafast.training.synthesis.index import read_index
 from vqafast.training.synthesis.label import display_filter

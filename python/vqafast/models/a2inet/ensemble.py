@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from vqafast.errors import InvalidArgument
 
-from .export import _AlignGraph, _export, _noise, _TemporalGraph, backbone_graphs, write_model
+from ..onnx_export import export_graph, noise
+from .export import _AlignGraph, _TemporalGraph, backbone_graphs, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,13 +140,13 @@ class _TemporalAll(nn.Module):
 def _align(heads: Sequence[A2INetHead]) -> tuple[bytes, float]:
     c = heads[0].config
     examples = [
-        (_noise(1, (1, steps, c.quality_dim)), _noise(2, (1, steps, c.semantic_dim))) for steps in (5, 1, 40)
+        (noise(1, (1, steps, c.quality_dim)), noise(2, (1, steps, c.semantic_dim))) for steps in (5, 1, 40)
     ]
     outputs = ["x", "y", "gamma_x", "theta_x", "gamma_y", "theta_y"]
     outputs = outputs[:2] if c.mode == "adain" else outputs
     inputs = ["quality", "semantic"]
     dynamic = {n: {1: "T"} for n in inputs + outputs}
-    return _export("align", _AlignAll(heads), examples, inputs=inputs, outputs=outputs, dynamic=dynamic)
+    return export_graph("align", _AlignAll(heads), examples, inputs=inputs, outputs=outputs, dynamic=dynamic)
 
 
 def _temporal(
@@ -155,9 +156,9 @@ def _temporal(
     batch = 1 if module.shared else len(heads)
     c = heads[0].config
     examples = [
-        (_noise(i, (batch, steps, c.fused_dim)), _noise(i, (1, steps, c.quality_dim)))[: 2 if kernels else 1]
+        (noise(i, (batch, steps, c.fused_dim)), noise(i, (1, steps, c.quality_dim)))[: 2 if kernels else 1]
         for i, steps in enumerate((5, 1, 40, 128, 2))
     ]
     inputs = ["fused", "quality"] if kernels else ["fused"]
     dynamic = {n: {1: "T"} for n in (*inputs, "q")}
-    return _export("temporal", module, examples, inputs=inputs, outputs=["q"], dynamic=dynamic)
+    return export_graph("temporal", module, examples, inputs=inputs, outputs=["q"], dynamic=dynamic)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.jit._trace import TracerWarning
 
-from vqafast.engines import create_engine
-from vqafast.errors import InvalidArgument, ModelError
+from vqafast.errors import InvalidArgument
 
-from ..model_json import parse, to_json, weights_digest
+from ..onnx_export import export_graph, noise, write_files
 from ..spec import (
     A2INetSpec,
     Calibration,
@@ -36,11 +29,6 @@ if TYPE_CHECKING:
 
     from .config import HeadConfig
     from .modules import A2INetHead
-
-OPSET = 17
-# Largest difference between OpenVINO in f32 and torch, relative to the largest value of the output.
-TOLERANCE = 1e-4
-_TORCH = Path(torch.__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +137,9 @@ def write_model(
     **extra: Any,
 ) -> A2INetSpec:
     """Write graphs, weights of the modules in `keep`, and model.json; `extra` are fields of `A2INetSpec`."""
-    path = Path(directory)
     contents = {f"{name}.onnx": data for name, data in graphs.items()} | _weights(modules, keep)
-    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    # What is written must be readable, so the reader judges it.
-    spec = parse(to_json(replace(_spec(description, head, files, path), **extra)), path)
+    spec = write_files(directory, replace(_spec(description, head, Path(directory)), **extra), contents)
     assert isinstance(spec, A2INetSpec)
-    path.mkdir(parents=True, exist_ok=True)
-    for name, data in contents.items():
-        (path / name).write_bytes(data)
-    text = json.dumps(to_json(spec), indent=1, ensure_ascii=False) + "\n"
-    (path / "model.json").write_text(text, encoding="utf-8")
     return spec
 
 
@@ -194,7 +174,7 @@ def _backbone(
     height, width = size
     shapes = [(3, channels, height, width), (1, channels, height, width)]
     shapes.append((2, channels, height - 17, width + 5))
-    examples = [(_noise(i, shape),) for i, shape in enumerate(shapes)]
+    examples = [(noise(i, shape),) for i, shape in enumerate(shapes)]
     net.eval()
     with torch.no_grad():
         maps = net(*examples[0])
@@ -206,86 +186,29 @@ def _backbone(
     outputs = [f"stage{i}" for i in range(len(maps))]
     axes = {0: "T" if clip else "N", 2: "H", 3: "W"}
     dynamic = {"frames": axes, **{n: {0: axes[0], 2: f"H_{n}", 3: f"W_{n}"} for n in outputs}}
-    return _export(name, net, examples, inputs=["frames"], outputs=outputs, dynamic=dynamic)
+    return export_graph(name, net, examples, inputs=["frames"], outputs=outputs, dynamic=dynamic)
 
 
 def _align(head: A2INetHead) -> tuple[bytes, float]:
     c = head.config
     examples = [
-        (_noise(1, (*shape, c.quality_dim)), _noise(2, (*shape, c.semantic_dim)))
+        (noise(1, (*shape, c.quality_dim)), noise(2, (*shape, c.semantic_dim)))
         for shape in ((2, 5), (1, 1), (3, 40))
     ]
     outputs = ["x", "y", "gamma_x", "theta_x", "gamma_y", "theta_y"]
     outputs = outputs[:2] if c.mode == "adain" else outputs
     inputs = ["quality", "semantic"]
     dynamic = {n: {0: "B", 1: "T"} for n in inputs + outputs}
-    return _export("align", _AlignGraph(head), examples, inputs=inputs, outputs=outputs, dynamic=dynamic)
+    return export_graph("align", _AlignGraph(head), examples, inputs=inputs, outputs=outputs, dynamic=dynamic)
 
 
 def _temporal(head: A2INetHead) -> tuple[bytes, float]:
     shapes = ((2, 5), (1, 1), (3, 40), (1, 128), (1, 2))
-    examples = [(_noise(i, (*shape, head.config.fused_dim)),) for i, shape in enumerate(shapes)]
+    examples = [(noise(i, (*shape, head.config.fused_dim)),) for i, shape in enumerate(shapes)]
     dynamic = {n: {0: "B", 1: "T"} for n in ("fused", "q")}
-    return _export(
+    return export_graph(
         "temporal", _TemporalGraph(head), examples, inputs=["fused"], outputs=["q"], dynamic=dynamic
     )
-
-
-def _export(
-    name: str,
-    module: nn.Module,
-    examples: Sequence[tuple[Tensor, ...]],
-    *,
-    inputs: list[str],
-    outputs: list[str],
-    dynamic: dict[str, dict[int, str]],
-) -> tuple[bytes, float]:
-    """Trace with the first example, compare on all of them."""
-    module.eval()
-    examples = [tuple(t.to(torch.float32) for t in e) for e in examples]
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(record=True) as seen, torch.no_grad():
-        warnings.simplefilter("always")
-        # The tracing exporter keeps one GRU node and folds batch norm in a second; the newer one
-        # takes ten times as long for the same graph. It takes a file object, although torch's
-        # annotation knows paths only.
-        file: Any = buffer
-        torch.onnx.export(
-            module, examples[0], file, input_names=inputs, output_names=outputs,
-            dynamic_axes=dynamic, opset_version=OPSET, dynamo=False,
-        )  # fmt: skip
-    for w in seen:
-        # Torch's own layers look at sizes to check them; other code that does may bake one in.
-        if issubclass(w.category, TracerWarning) and _TORCH not in Path(w.filename).parents:
-            raise ModelError(f"export: {name} takes Python values from tensors: {w.message}")
-    data = buffer.getvalue()
-    error = _parity(data, module, examples, inputs, outputs)
-    if not error <= TOLERANCE:
-        raise ModelError(f"export: {name}.onnx must equal torch within {TOLERANCE}, differs by {error:.3g}")
-    return data, error
-
-
-def _parity(
-    data: bytes,
-    module: nn.Module,
-    examples: Sequence[tuple[Tensor, ...]],
-    inputs: list[str],
-    outputs: list[str],
-) -> float:
-    engine = create_engine("openvino", data)
-    worst = 0.0
-    for example in examples:
-        with torch.no_grad():
-            result = module(*example)
-        expected = [result] if isinstance(result, Tensor) else list(result)
-        got = engine.run({n: t.numpy() for n, t in zip(inputs, example, strict=True)})
-        for name, tensor in zip(outputs, expected, strict=True):
-            truth = tensor.numpy()
-            if got[name].shape != truth.shape:
-                return float("inf")
-            difference = float(np.abs(got[name] - truth).max())
-            worst = max(worst, difference / max(float(np.abs(truth).max()), 1e-6))
-    return worst
 
 
 def _weights(modules: Mapping[str, nn.Module | None], keep: Sequence[str]) -> dict[str, bytes]:
@@ -304,17 +227,12 @@ def _weights(modules: Mapping[str, nn.Module | None], keep: Sequence[str]) -> di
     return written
 
 
-def _noise(seed: int, shape: tuple[int, ...]) -> Tensor:
-    # A generator of our own: exporting must not move the caller's.
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
 def _channels(d: Description) -> tuple[int, int]:
     quality = 2 if d.quality.temporal == "pair" else (3 if d.quality.output == "rgb" else 1)
     return quality, 3 if d.semantic.output == "rgb" else 1
 
 
-def _spec(d: Description, head: A2INetHead, files: dict[str, str], path: Path) -> A2INetSpec:
+def _spec(d: Description, head: A2INetHead, path: Path) -> A2INetSpec:
     c = head.config
     config = c.to_dict()
     return A2INetSpec(
@@ -332,8 +250,8 @@ def _spec(d: Description, head: A2INetHead, files: dict[str, str], path: Path) -
         ),
         pooling=PoolingSpec("hysteresis", c.alpha, c.beta),
         calibration=d.calibration,
-        files=files,
-        weights_sha256=weights_digest(files),
+        files={},
+        weights_sha256="",
         trained_on=d.trained_on,
         licence=d.licence,
         source=d.source,

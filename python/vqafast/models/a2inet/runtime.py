@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vqafast.engines import HEAD_ENGINES, Engine, create_engine
-from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported
+from vqafast.errors import InvalidArgument, ModelError
 from vqafast.video.bitstream_stats import BITSTREAM_FEATURES
-from vqafast.video.source import Sampled
 
-from .branch import Branch, GraphBranch, StatisticsBranch
+from ..branch import Branch, GraphBranch, StatisticsBranch
+from ..graph_runtime import GraphRuntime
+from ..views import STATISTICS_SIDE, Target, backbone_shapes, quality_view, semantic_view
 from .head_runtime import HeadRuntime
-from .views import STATISTICS_SIDE, Target, backbone_shapes, quality_view, selector_of, semantic_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from vqafast.video.sampling import Selector
+    from vqafast.video.source import Sampled
 
     from ..spec import A2INetSpec
 
 Float32 = NDArray[np.float32]
 
 
-class A2INetRuntime:
+class A2INetRuntime(GraphRuntime):
     """One loaded model.
 
     Not for two threads at once, except that one may ingest while another does the rest.
@@ -63,6 +60,8 @@ class A2INetRuntime:
         beside it.
     """
 
+    spec: A2INetSpec
+
     def __init__(
         self,
         spec: A2INetSpec,
@@ -74,10 +73,7 @@ class A2INetRuntime:
         device: str = "cpu",
         batch: int = 8,
     ) -> None:
-        self.spec = spec
-        self.threads = threads
-        self.precision = precision
-        self.window = spec.sampling.window
+        super().__init__(spec, engine, threads, precision, device=device)
         self.whole_windows = spec.semantic.temporal == "window"
         self._seed = seed
         if spec.bitstream is not None:
@@ -87,83 +83,25 @@ class A2INetRuntime:
                     f"model {spec.name}: bitstream features must be among {list(BITSTREAM_FEATURES)}, "
                     f"got {unknown}"
                 )
-        suffix = ".int8" if precision == "int8" else ""
-        if suffix and f"semantic{suffix}.onnx" not in spec.files:
-            raise Unsupported(
-                f"model {spec.name} has no graphs calibrated for int8; use precision f32 or bf16"
-            )
-
-        self._engines: list[Engine] = []
-
-        def backbone(name: str) -> Engine:
-            made = create_engine(
-                engine,
-                spec.file(f"{name}{suffix}.onnx"),
-                threads=threads,
-                precision=precision,
-                device=device,
-                shapes=backbone_shapes(spec, name, batch),
-            )
-            self._engines.append(made)
-            return made
-
-        def head(name: str) -> Engine:
-            graph = spec.file(f"{name}.onnx")
-            self._engines.append(create_engine(HEAD_ENGINES[engine], graph, threads=threads, device=device))
-            return self._engines[-1]
-
         dims = spec.picture_dims
-        semantic = backbone("semantic")
-        self.arrays = semantic.arrays
-        rough = "float16" if semantic.precision == "f16" else "float32"
-        self._semantic_target = Target(self.arrays, rough)
+
+        def branch(name: str, dim: int, *, in_order: bool) -> GraphBranch:
+            graph = self.backbone(name, backbone_shapes(spec, name, batch))
+            return GraphBranch(graph, dim, name=spec.name, in_order=in_order, batch=batch, threads=threads)
+
+        self._semantic = branch("semantic", dims[1], in_order=self.whole_windows)
+        self._semantic_target = self.target()
         self._quality: Branch
-
-        def branch(engine: Engine, dim: int, *, in_order: bool) -> GraphBranch:
-            return GraphBranch(engine, dim, name=spec.name, in_order=in_order, batch=batch, threads=threads)
-
         if spec.quality.features == "graph":
-            self._quality = branch(backbone("quality"), dims[0], in_order=False)
+            self._quality = branch("quality", dims[0], in_order=False)
             self._quality_target = self._semantic_target
             self.min_side = 1
         else:
             self._quality = StatisticsBranch(spec.quality.maps, self.arrays, threads)
             self._quality_target = Target(self.arrays)
             self.min_side = STATISTICS_SIDE
-        self._semantic = branch(semantic, dims[1], in_order=self.whole_windows)
-        align = head("align") if spec.head.interaction == "cagi" else None
-        self._head = HeadRuntime(spec, align, head("temporal"), threads)
-        self.engine = semantic.name
-        self.static_shapes = semantic.static_shapes
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the engines did in another way than they should, so far."""
-        return tuple(dict.fromkeys(note for engine in self._engines for note in engine.notes))
-
-    def selector(self) -> Selector:
-        """Make the rule that chooses the samples this model scores."""
-        return selector_of(self.spec.sampling)
-
-    def check_size(self, width: int, height: int, path: str | None = None) -> None:
-        """Refuse pictures below `min_side` with `TooSmall`."""
-        if min(width, height) < self.min_side:
-            raise TooSmall(
-                f"{path or 'video'}: model {self.spec.name} needs pictures of at least "
-                f"{self.min_side} pixels a side, got {width}x{height}",
-                path=path,
-            )
-
-    @contextlib.contextmanager
-    def reading(self, sampled: Sampled) -> Iterator[Sampled]:
-        """Give the frames where the kernels of this device can read them.
-
-        What is ingested inside is complete at the end, and the decoder may have its pictures back.
-        """
-        arrays = self.arrays
-        with arrays.work(decoded=True):
-            frames = tuple(replace(f, planes=arrays.planes(f.planes)) for f in sampled.frames)
-            yield Sampled(sampled.k, frames)
+        align = self.head("align") if spec.head.interaction == "cagi" else None
+        self._head = HeadRuntime(spec, align, self.head("temporal"), threads)
 
     def ingest_quality(self, sampled: Sampled, draw: int = 0) -> Any:
         """Patches ``(P, C, h, w)`` of one sample; its frames are not needed afterwards."""
@@ -213,7 +151,9 @@ class A2INetRuntime:
         mean: Float32 = scores.mean(axis=0, dtype=np.float64).astype(np.float32)
         return mean
 
-    def member_scores(self, quality: Float32, semantic: Float32, constant: Float32 | None = None) -> Float32:
+    def member_scores(
+        self, quality: Float32, semantic: Float32 | None, constant: Float32 | None = None
+    ) -> Float32:
         """Run the heads on one window.
 
         T >= 1; samples of one window see each other, windows do not.
@@ -231,6 +171,7 @@ class A2INetRuntime:
             Raw frame scores ``(K, T)`` float32 of the K heads.
         """
         with self.arrays.work():
+            assert semantic is not None
             return self._head.member_scores(quality, semantic, constant)
 
 

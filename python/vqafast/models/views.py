@@ -15,7 +15,7 @@ from vqafast.ops import frame_ingest, scene_statistics
 from vqafast.video.formats import display_size
 from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount, fit_short_side, patch_grid
 
-from ..spec import QualityView
+from .spec import QualityView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vqafast.ops.scene_statistics import SceneMap
     from vqafast.video.source import Frame
 
-    from ..spec import A2INetSpec, SamplingSpec, SemanticView
+    from .spec import A2INetSpec, SamplingSpec, SemanticView
 
 Float32 = NDArray[np.float32]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -105,10 +106,20 @@ class GraphBranch:
         is computed of a view does not depend on the views beside it, to the last bit.
     threads : int
         Of the CPU.
+    unbiased : bool
+        Standard deviations with n - 1 in the denominator, as `torch.std` has them by default.
     """
 
     def __init__(
-        self, engine: Engine, dim: int, *, name: str, in_order: bool, batch: int, threads: int
+        self,
+        engine: Engine,
+        dim: int,
+        *,
+        name: str,
+        in_order: bool,
+        batch: int,
+        threads: int,
+        unbiased: bool = False,
     ) -> None:
         self.engine = engine
         self._dim = dim
@@ -116,6 +127,7 @@ class GraphBranch:
         self._in_order = in_order
         self._batch = batch
         self._threads = threads
+        self._unbiased = unbiased
 
     def features(self, views: Sequence[Any]) -> Float32:
         """Give ``(n, D)``."""
@@ -147,6 +159,13 @@ class GraphBranch:
         return pooled
 
     def _moments(self, maps: Any) -> Any:
+        pooled = self._pooled_maps(maps)
+        pixels = int(maps.shape[2] * maps.shape[3])
+        if self._unbiased and pixels > 1:
+            pooled[:, maps.shape[1] :] *= math.sqrt(pixels / (pixels - 1))
+        return pooled
+
+    def _pooled_maps(self, maps: Any) -> Any:
         arrays = self.engine.arrays
         out = arrays.empty((len(maps), 2 * maps.shape[1]))
         if out is None:

@@ -1,0 +1,65 @@
+"""Authors' checkpoints into model directories: which systems, and what each needs beside its file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vqafast.errors import EngineUnavailable, InvalidArgument
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from pathlib import Path
+
+#: What ``--from`` takes.
+SYSTEMS: tuple[str, ...] = ("vsfa", "mdtvsfa")
+
+
+def convert(
+    system: str,
+    checkpoint: str | PathLike[str],
+    out: Path,
+    *,
+    backbone: str | None = None,
+    dataset: str | None = None,
+    random_weights: bool = False,
+) -> Path:
+    """Write the model directory `out` from a checkpoint, and give it back.
+
+    Parameters
+    ----------
+    system : str
+        One of `SYSTEMS`.
+    checkpoint : path
+        Of the authors; no code in it runs, and every key must fit.
+    backbone : str, optional
+        Weights of the backbone that the checkpoint lacks; see `vqafast.models.backbones.weights`.
+    dataset : str, optional
+        See `vqafast.models.vsfa.convert.convert`.
+    random_weights : bool
+        Leave random what has no weights.
+
+    Raises
+    ------
+    InvalidArgument
+        For another system, or without weights that it needs.
+    EngineUnavailable
+        Without torch and onnx, which convert.
+    MissingFile, ModelError
+        When a file is not there or does not fit; missing and unexpected keys are named.
+    """
+    if system not in SYSTEMS:
+        raise InvalidArgument(f"models add: from must be one of {', '.join(SYSTEMS)}, got {system!r}")
+    if backbone is None and not random_weights:
+        raise InvalidArgument(
+            f"models add: {system} reads ResNet-50's features, whose weights its checkpoint lacks: give "
+            "--backbone resnet50-imagenet (fetched from torchvision's server) or a file with them; "
+            "--random-weights tries the model without, and its scores mean nothing"
+        )
+    if backbone is not None and random_weights:
+        raise InvalidArgument("models add: --backbone and --random-weights exclude each other")
+    try:
+        from .vsfa.convert import convert as convert_vsfa
+    except ImportError as e:
+        raise EngineUnavailable(f"models add: converting needs vqafast[train]: {e}") from e
+    convert_vsfa(system, checkpoint, out, backbone=backbone, dataset=dataset)
+    return out

@@ -1,0 +1,100 @@
+"""Frame scores with an exported VSFA or MDTVSFA."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqafast.engines import Shapes
+from vqafast.errors import InvalidArgument, ModelError
+
+from ..branch import GraphBranch
+from ..graph_runtime import GraphRuntime
+from ..spec import SemanticView
+from ..views import semantic_view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vqafast.video.source import Sampled
+
+    from .spec import VsfaSpec
+
+Float32 = NDArray[np.float32]
+# ResNet-50 halves a side five times, and a standard deviation wants more than one pixel.
+_MIN_SIDE = 64
+
+
+class VsfaRuntime(GraphRuntime):
+    """One loaded model; parameters as of `A2INetRuntime`. There are no patches, so every draw is alike."""
+
+    spec: VsfaSpec
+    whole_windows = False
+    min_side = _MIN_SIDE
+
+    def __init__(
+        self,
+        spec: VsfaSpec,
+        engine: str = "openvino",
+        threads: int = 0,
+        precision: str = "f32",
+        seed: int = 0,
+        *,
+        device: str = "cpu",
+        batch: int = 8,
+    ) -> None:
+        del seed
+        super().__init__(spec, engine, threads, precision, device=device)
+        sides = (_MIN_SIDE, _MIN_SIDE), (1080, 1920), (4320, 8192)
+        smallest, usual, largest = ((1 if i == 0 else batch, 3, *side) for i, side in enumerate(sides))
+        backbone = self.backbone("backbone", {"frames": Shapes(smallest, usual, largest)})
+        self._branch = GraphBranch(
+            backbone,
+            spec.view.features,
+            name=spec.name,
+            in_order=False,
+            batch=batch,
+            threads=threads,
+            unbiased=spec.view.unbiased,
+        )
+        self._head = self.head("head")
+        self._view = SemanticView(None, "rgb", spec.view.mean, spec.view.std, None)
+        self._target = self.target()
+
+    def ingest_quality(self, sampled: Sampled, draw: int = 0) -> Any:
+        """Convert the whole frame: ``(1, 3, h, w)``."""
+        del draw
+        frame = sampled.frames[0]
+        self.check_size(frame.width, frame.height)
+        return semantic_view(frame, self._view, threads=self.threads, target=self._target)
+
+    def ingest_semantic(self, sampled: Sampled) -> None:
+        """None: there is one view."""
+        del sampled
+
+    def quality_features(self, views: Sequence[Any]) -> Float32:
+        """Backbone and spatial pooling: ``(n, features)``."""
+        with self.arrays.work():
+            return self._branch.features(views)
+
+    def semantic_features(self, views: Sequence[Any]) -> Float32:
+        """There are none."""
+        raise InvalidArgument(f"model {self.spec.name} has no semantic view, got {len(views)}")
+
+    def member_scores(
+        self, quality: Float32, semantic: Float32 | None = None, constant: Float32 | None = None
+    ) -> Float32:
+        """Raw frame qualities ``(1, T)`` of the whole video: the head's GRU runs over all of it."""
+        del semantic, constant
+        arrays = self._head.arrays
+        with arrays.work():
+            features = arrays.load(np.ascontiguousarray(quality[None], dtype=np.float32))
+            scores = arrays.host(self._head.run({"features": features})["q"])
+        if scores.shape != (1, len(quality)) or not np.isfinite(scores).all():
+            raise ModelError(
+                f"model {self.spec.name}: head.onnx must give finite scores (1, {len(quality)}), "
+                f"got {scores.shape}"
+            )
+        return np.array(scores, dtype=np.float32)
