@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vqafast.video.bitstream import Coded, NalReader, read_av1, read_vp9
 from vqafast.video.reorder import HELD_PACKETS, Planner, Unit
-from vqafast.video.sampling import EveryFrame, TimeGrid
+from vqafast.video.sampling import Clips, EveryFrame, TimeGrid
 from vqafast.video.timeline import Assembler, Chooser, Clock
 
 RESET, PLAIN = Coded(True, True, b""), Coded(False, True, b"")
@@ -116,6 +116,24 @@ def test_bursts_share_frames_and_drop_with_damage() -> None:
         (0, (0, 1, 2)), (1, (1, 2, 3)), (5, (5, 6, 7)), (6, (6, 7)), (7, (7,)),
     ]  # fmt: skip
     assert counts.dropped_samples == 3
+
+
+def test_strided_bursts_overlap_and_drop_with_damage() -> None:
+    from vqafast.video.source import Counts
+
+    selector, counts = Clips(3, 2, 3), Counts()
+    assembler = Assembler(3, counts, 2)
+    chooser = Chooser(selector.begin(length=9), 3, Clock(1.0, 1.0), 2)
+    wanted, got = [], []
+    for raw in range(9):
+        entry = chooser.admit(raw)
+        wanted += [raw] if entry.wanted else []
+        if entry.wanted:
+            got += list(assembler.add(entry, None if raw == 6 else raw))  # type: ignore[arg-type]
+    # Clips begin at 0, 2 and 3; only the second has the damaged frame.
+    assert wanted == [0, 2, 3, 4, 5, 6, 7]
+    assert [(s.k, s.frames) for s in got] == [(0, (0, 2, 4)), (2, (3, 5, 7))]
+    assert counts.dropped_samples == 1
 
 
 def test_clock() -> None:

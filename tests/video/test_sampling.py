@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vqafast.errors import InvalidArgument
 from vqafast.video.sampling import (
+    Clips,
     EveryFrame,
     TimeGrid,
     UniformCount,
@@ -74,9 +75,21 @@ def test_every_frame_and_uniform_count() -> None:
         UniformCount(8).begin()
 
 
+def test_clips_begin_where_the_authors_clips_do() -> None:
+    """FAST-VQA's release for testing: floor(i a + a / 2), a = (n - s + 1) / count; all at 0 when n < s."""
+    for length in (1, 10, 63, 64, 66, 70, 128, 240, 300, 1001):
+        average = (length - 64 + 1) / 4
+        expected = [int(i * average + average / 2) if length > 63 else 0 for i in range(4)]
+        picker = Clips(32, 2, 4).begin(length=length)
+        found = {index: k for index in range(length) if (k := picker.start(index, 0.0)) is not None}
+        assert list(found) == sorted(set(expected))
+        assert list(found.values()) == list(range(len(found)))
+
+
 @pytest.mark.parametrize(
     "make", [lambda: TimeGrid(0), lambda: TimeGrid(float("nan")), lambda: TimeGrid(1, 0),
-             lambda: EveryFrame(0), lambda: UniformCount(0)],
+             lambda: EveryFrame(0), lambda: UniformCount(0), lambda: Clips(0, 1, 1),
+             lambda: Clips(1, 0, 1), lambda: Clips(1, 1, 0), lambda: Clips(1, 1, 1).begin()],
 )  # fmt: skip
 def test_selectors_check_their_arguments(make: Any) -> None:
     with pytest.raises(InvalidArgument):

@@ -11,7 +11,7 @@ import pytest
 from tests.clips import Clip
 
 from vqafast.video.pyav import PyAVSource
-from vqafast.video.sampling import EveryFrame, TimeGrid, UniformCount
+from vqafast.video.sampling import Clips, EveryFrame, TimeGrid, UniformCount
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,11 @@ CASES: dict[str, tuple[Clip, bool]] = {
     "prores.mov": (Clip("prores_ks", frames=48, pix_fmt="yuv422p10le"), True),
     "ffv1.mkv": (Clip("ffv1", frames=48, options={"g": "12"}), False),
 }
-SELECTORS = (TimeGrid(1, 2), TimeGrid(Fraction(7, 2)), UniformCount(5, 2), EveryFrame())
+SELECTORS = (
+    TimeGrid(1, 2), TimeGrid(Fraction(7, 2)), UniformCount(5, 2), EveryFrame(),
+    # apart, overlapping, and longer than any of the clips
+    Clips(4, 3, 3), Clips(8, 2, 4), Clips(200, 2, 4),
+)  # fmt: skip
 
 
 def decode_everything(path: Path) -> list[tuple[float, list[np.ndarray[Any, Any]]]]:
@@ -92,10 +96,11 @@ def test_samples_equal_those_of_decoding_everything(make_clip: Any, name: str) -
                   if (k := picker.start(i, t - oracle[0][0])) is not None]  # fmt: skip
         assert [(s.k, s.frames[0].index) for s in samples] == starts
         for sample, (_, start) in zip(samples, starts, strict=True):
-            assert len(sample.frames) == min(selector.burst, len(oracle) - start)
+            assert len(sample.frames) == min(selector.burst, -(-(len(oracle) - start) // selector.stride))
             for position, frame in enumerate(sample.frames):
-                time, planes = oracle[start + position]
-                assert frame.index == start + position
+                at = start + position * selector.stride
+                time, planes = oracle[at]
+                assert frame.index == at
                 assert frame.pts == pytest.approx(time - oracle[0][0], abs=1e-6)
                 for got, expected in zip(frame.planes, planes, strict=True):
                     rows = np.ascontiguousarray(got).view(np.uint8).reshape(got.shape[0], -1)

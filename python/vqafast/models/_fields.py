@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from vqafast.errors import ModelError
 
@@ -95,6 +95,22 @@ class Fields:
             raise self._wrong(name, "a list of one or more pairs of numbers", value)
         pairs = [[self._number(name, x, -math.inf, math.inf) for x in pair] for pair in value]
         return tuple((a, b) for a, b in pairs)
+
+    def steps(self, name: str) -> tuple[tuple[float, float] | Literal[True], ...]:
+        """Read a list of true or pairs of numbers."""
+        value = self._get(name, _MISSING)
+        if not isinstance(value, list) or not value:
+            raise self._wrong(name, "a list of one or more steps", value)
+        found: list[tuple[float, float] | Literal[True]] = []
+        for step in value:
+            if step is True:
+                found.append(True)
+            elif isinstance(step, list) and len(step) == 2:
+                a, b = (self._number(name, x, -math.inf, math.inf) for x in step)
+                found.append((a, b))
+            else:
+                raise self._wrong(name, "true or a pair of numbers in each step", value)
+        return tuple(found)
 
     def optional_pair(self, name: str) -> tuple[int, int] | None:
         value = self._get(name, None)

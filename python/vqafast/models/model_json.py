@@ -201,9 +201,8 @@ def _head(f: Fields) -> HeadSpec:
 
 def _calibration(f: Fields) -> Calibration:
     calibration = Calibration(scale=f.number("scale"), offset=f.number("offset"), clip=f.boolean("clip"))
-    if "mapping" in f.names():
-        a, b, c, d = f.numbers("mapping", 4)
-        calibration = replace(calibration, mapping=(a, b, c, d))
+    if "steps" in f.names():
+        calibration = replace(calibration, steps=f.steps("steps"))
     f.done()
     return calibration
 
@@ -262,7 +261,7 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
         "scale": asdict(spec.scale),
         "sampling": sampling,
         **FAMILIES[spec.family].to_json(spec),
-        "calibration": {k: v for k, v in _lists(asdict(spec.calibration)).items() if v is not None},
+        "calibration": {k: v for k, v in _lists(asdict(spec.calibration)).items() if v != []},
         **more,
         "files": spec.files,
         "weights_sha256": spec.weights_sha256,

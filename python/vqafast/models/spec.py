@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vqafast.errors import ModelError
 
@@ -107,16 +107,16 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`score = raw * scale + offset`, clipped to the published scale if `clip`.
+    """`score = f(raw) * scale + offset`, clipped to the published scale if `clip`.
 
-    With `mapping` (a, b, c, d) the raw output first becomes ``c * s(a * s(raw) + b) + d``, s the logistic
-    function (MDTVSFA's nonlinear mapping of a bounded score).
+    `steps` make f, one after the other: True is the logistic function, a pair (a, b) is ``a x + b``;
+    without steps f is the identity.
     """
 
     scale: float = 1.0
     offset: float = 0.0
     clip: bool = False
-    mapping: tuple[float, float, float, float] | None = None
+    steps: tuple[tuple[float, float] | Literal[True], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``score = clip(scale * m(raw) + offset, min, max)``, m the identity or MDTVSFA's mapping.
+    """``score = clip(scale * f(raw) + offset, min, max)``, f the `steps` one after the other.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ class Calibration:
         Ends of the published scale.
     clip : bool
         Whether scores beyond the ends are moved to them.
-    mapping : (a, b, c, d), optional
-        ``m(raw) = c * s(a * s(raw) + b) + d`` with s the logistic function.
+    steps : tuple
+        True is the logistic function, a pair (a, b) is ``a x + b``.
     """
 
     scale: float
@@ -34,7 +34,7 @@ class Calibration:
     min: float
     max: float
     clip: bool = True
-    mapping: tuple[float, float, float, float] | None = None
+    steps: tuple[tuple[float, float] | Literal[True], ...] = ()
 
     def __post_init__(self) -> None:
         if not np.all(np.isfinite([self.scale, self.offset, self.min, self.max])):
@@ -45,9 +45,8 @@ class Calibration:
     def apply(self, raw: ArrayLike) -> NDArray[np.float64]:
         """Scores of `raw` outputs, any shape, in float64."""
         value = np.asarray(raw, dtype=np.float64)
-        if self.mapping is not None:
-            a, b, c, d = self.mapping
-            value = c * _logistic(a * _logistic(value) + b) + d
+        for step in self.steps:
+            value = _logistic(value) if step is True else step[0] * value + step[1]
         score = value * self.scale + self.offset
         return np.clip(score, self.min, self.max) if self.clip else score
 

@@ -70,7 +70,7 @@ class RunInfo:
 def pooler_of(spec: ModelSpec) -> Pooler:
     """Pooling and calibration with the constants of the model's spec."""
     c, scale = spec.calibration, spec.scale
-    calibration = Calibration(c.scale, c.offset, scale.min, scale.max, c.clip, c.mapping)
+    calibration = Calibration(c.scale, c.offset, scale.min, scale.max, c.clip, c.steps)
     return Pooler(calibration).of(spec.pooling.kind, spec.pooling.alpha, spec.pooling.beta)
 
 

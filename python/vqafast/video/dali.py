@@ -231,7 +231,7 @@ class DaliSource(Closing):
     def _decoded(self, selector: Selector) -> Iterator[Sampled]:
         counts = self.counts
         chooser = self._timeline.chooser(selector)
-        assembler = Assembler(selector.burst, counts)
+        assembler = Assembler(selector.burst, counts, selector.stride)
         entries = (chooser.admit(int(raw)) for raw in self._timeline.ticks)
         try:
             for number, planes in self._reader.frames() if self._reader is not None else ():

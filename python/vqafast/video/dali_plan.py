@@ -74,7 +74,7 @@ class Timeline:
     def chooser(self, selector: Selector) -> Chooser:
         """Make the chooser of `PyAVSource.frames`, to be shown `ticks` in order."""
         picker = selector.begin(length=len(self.ticks))
-        return Chooser(picker, selector.burst, Clock(self.tick, self.step))
+        return Chooser(picker, selector.burst, Clock(self.tick, self.step), selector.stride)
 
     def seconds(self, index: int) -> float:
         """Time of frame `index` after the first."""

@@ -115,8 +115,9 @@ class PushSource(Closing):
             selector.begin(),
             selector.burst,
             Clock(1e-9, 0.0),
+            selector.stride,
         )
-        self._assembler = Assembler(selector.burst, self.counts)
+        self._assembler = Assembler(selector.burst, self.counts, selector.stride)
         self._finished = False
 
     def push(self, planes: Sequence[Any], pts: float) -> Iterator[Sampled]:

@@ -184,13 +184,13 @@ class PyAVSource(Closing):
         length = decoder.count_frames() if selector.needs_length else None
         tick = float(decoder.opened.stream.time_base or 0)
         step = float(1 / (self.info.frame_rate or _DEFAULT_RATE))
-        chooser = Chooser(selector.begin(length=length), selector.burst, Clock(tick, step))
+        chooser = Chooser(selector.begin(length=length), selector.burst, Clock(tick, step), selector.stride)
         run = Run(
             decoder,
             self._pictures,
             self.info,
             chooser,
-            Assembler(selector.burst, self.counts),
+            Assembler(selector.burst, self.counts, selector.stride),
             counts=self.counts,
             selective=self._selective,
         )

@@ -29,12 +29,14 @@ class Picker(Protocol):
 
 
 class Selector(Protocol):
-    """A rule that chooses samples. A sample is a start frame and the ``burst - 1`` frames after it.
+    """A rule that chooses samples. A sample is `burst` frames from a start frame on, `stride` apart.
 
     Attributes
     ----------
     burst : int
         Frames per sample.
+    stride : int
+        Frames from one frame of a sample to its next.
     needs_length : bool
         True when `begin` must be told the number of frames.
     """
@@ -42,6 +44,11 @@ class Selector(Protocol):
     @property
     def burst(self) -> int:
         """Frames per sample."""
+        ...
+
+    @property
+    def stride(self) -> int:
+        """Frames from one frame of a sample to its next."""
         ...
 
     @property
@@ -98,6 +105,11 @@ class TimeGrid:
         _check_burst(self.burst)
 
     @property
+    def stride(self) -> int:
+        """1: the frames of a sample are neighbours."""
+        return 1
+
+    @property
     def needs_length(self) -> bool:
         """Whether `begin` must be told the number of frames."""
         return False
@@ -119,6 +131,11 @@ class EveryFrame:
 
     def __post_init__(self) -> None:
         _check_burst(self.burst)
+
+    @property
+    def stride(self) -> int:
+        """1: the frames of a sample are neighbours."""
+        return 1
 
     @property
     def needs_length(self) -> bool:
@@ -153,6 +170,11 @@ class UniformCount:
         _check_burst(self.burst)
 
     @property
+    def stride(self) -> int:
+        """1: the frames of a sample are neighbours."""
+        return 1
+
+    @property
     def needs_length(self) -> bool:
         """Whether `begin` must be told the number of frames."""
         return True
@@ -164,6 +186,39 @@ class UniformCount:
             )
         n = min(self.n, length)
         return _UniformPicker([(2 * k + 1) * length // (2 * n) for k in range(n)])
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """`count` clips of `burst` frames, `stride` apart, spread over the video: FAST-VQA's temporal sampling.
+
+    With ``s = burst * stride`` and ``a = (length - s + 1) / count``, clip k begins at frame
+    ``floor((k + 1/2) a)``. A video of fewer than s frames has one clip, from its first frame on, cut
+    short by its end. Clips that begin at the same frame are one.
+    """
+
+    burst: int
+    stride: int
+    count: int
+
+    def __post_init__(self) -> None:
+        _check_burst(self.burst)
+        if self.stride < 1 or self.count < 1:
+            raise InvalidArgument(
+                f"Clips: stride and count must be at least 1, got {self.stride}, {self.count}"
+            )
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether `begin` must be told the number of frames."""
+        return True
+
+    def begin(self, *, length: int | None = None) -> Picker:  # noqa: D102
+        if length is None:
+            raise InvalidArgument("Clips: the number of frames must be known; a stream does not say it")
+        places = length - self.burst * self.stride + 1
+        starts = [(2 * k + 1) * places // (2 * self.count) for k in range(self.count)] if places > 0 else [0]
+        return _UniformPicker(sorted(set(starts)))
 
 
 def splitmix64(*words: int) -> int:

@@ -92,14 +92,18 @@ class Entry:
 
 
 class Chooser:
-    """Gives frames their index and time, in presentation order, and asks the picker."""
+    """Gives frames their index and time, in presentation order, and asks the picker.
 
-    def __init__(self, picker: Picker, burst: int, clock: Clock) -> None:
+    A sample is `burst` frames that are `stride` apart.
+    """
+
+    def __init__(self, picker: Picker, burst: int, clock: Clock, stride: int = 1) -> None:
         self.clock = clock
         self.count = 0
         self._picker = picker
-        self._burst = burst
-        self._wanted_until = 0
+        self._span = (burst - 1) * stride
+        self._stride = stride
+        self._starts: deque[int] = deque()
 
     def admit(self, raw: int | None) -> Entry:
         """Take the next frame in presentation order."""
@@ -108,15 +112,19 @@ class Chooser:
         seconds = self.clock.seconds(raw)
         k = self._picker.start(index, seconds)
         if k is not None:
-            self._wanted_until = index + self._burst
-        return Entry(index, raw, seconds, k, index < self._wanted_until)
+            self._starts.append(index)
+        while self._starts and index > self._starts[0] + self._span:
+            self._starts.popleft()
+        wanted = any((index - start) % self._stride == 0 for start in self._starts)
+        return Entry(index, raw, seconds, k, wanted)
 
 
 class Assembler:
     """Collects wanted frames into samples; a sample with a damaged frame is dropped."""
 
-    def __init__(self, burst: int, counts: Counts) -> None:
+    def __init__(self, burst: int, counts: Counts, stride: int = 1) -> None:
         self._burst = burst
+        self._stride = stride
         self._counts = counts
         self._open: deque[tuple[Entry, list[Frame]]] = deque()
 
@@ -124,12 +132,13 @@ class Assembler:
         """Take the next wanted entry, with None for a frame that is corrupt or lost."""
         if entry.k is not None:
             self._open.append((entry, []))
+        # Every open burst reaches this frame: bursts that ended before it are gone already.
+        touched = [item for item in self._open if (entry.index - item[0].index) % self._stride == 0]
         if frame is None:
-            # Every open burst reaches this frame: bursts that ended before it are gone already.
-            self._counts.dropped_samples += len(self._open)
-            self._open.clear()
+            self._counts.dropped_samples += len(touched)
+            self._open = deque(item for item in self._open if item not in touched)
             return
-        for _, frames in self._open:
+        for _, frames in touched:
             frames.append(frame)
         while self._open and len(self._open[0][1]) == self._burst:
             yield self._sampled()

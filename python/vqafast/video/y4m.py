@@ -90,8 +90,8 @@ class Y4MSource(Closing):
         length = self._remaining_frames() if selector.needs_length else None
         rate = self.info.frame_rate or _DEFAULT_RATE
         tick = float(1 / rate)
-        chooser = Chooser(selector.begin(length=length), selector.burst, Clock(tick, tick))
-        assembler = Assembler(selector.burst, self.counts)
+        chooser = Chooser(selector.begin(length=length), selector.burst, Clock(tick, tick), selector.stride)
+        assembler = Assembler(selector.burst, self.counts, selector.stride)
         while self._frame_header():
             entry = chooser.admit(chooser.count)
             # Every frame is read into its own buffer, because the consumer may keep it.

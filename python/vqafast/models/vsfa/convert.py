@@ -77,7 +77,7 @@ def convert(
     calibration = Calibration(clip=False)
     scale = Scale("perceptual quality", 0.0, 1.0, "higher_is_better")
     if isinstance(head, Mdtvsfa):
-        calibration = replace(calibration, mapping=head.mapping())
+        calibration = replace(calibration, steps=head.steps())
         if dataset is not None:
             gain, offset = head.line(dataset)
             calibration = replace(calibration, scale=gain, offset=offset)

@@ -7,7 +7,7 @@ how these become one score is `vqafast.scoring.pooling`'s "sitp" and the model's
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from torch import Tensor, nn
 
@@ -67,10 +67,11 @@ class Mdtvsfa(nn.Module):
         out: Tensor = self.regression(states).squeeze(2)
         return out
 
-    def mapping(self) -> tuple[float, float, float, float]:
-        """Weight and bias before and behind the sigmoid of the nonlinear mapping."""
+    def steps(self) -> tuple[tuple[float, float] | Literal[True], ...]:
+        """From the pooled score to the common scale, for a `Calibration`: bounded, then mapped."""
         first, last = cast("nn.Linear", self.nlm[0]), cast("nn.Linear", self.nlm[2])
-        return first.weight.item(), first.bias.item(), last.weight.item(), last.bias.item()
+        before, behind = ((line.weight.item(), line.bias.item()) for line in (first, last))
+        return (True, before, True, behind)
 
     def line(self, dataset: str) -> tuple[float, float]:
         """Gain and offset from the common scale to that of `dataset`."""
