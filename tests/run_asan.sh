@@ -24,4 +24,4 @@ export LD_PRELOAD="$runtime"
 "$python" -S -c 'from vqafast import _core; assert _core.build_info()["sanitizers"], _core.__file__'
 # torch brings an allocator of its own, and a forked or started Python would need this same environment.
 [ $# -gt 0 ] || set -- tests/ops
-"$python" -S -m pytest -q -p no:cacheprovider -k "not torch and not dlpack" "$@"
+"$python" -S -m pytest -q -p no:cacheprovider -n 0 -k "not torch and not dlpack" "$@"

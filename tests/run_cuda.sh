@@ -15,6 +15,6 @@ common=(-q -p no:cacheprovider -o filterwarnings=default)
 "$python" -m pytest "${common[@]}" -m cuda "$@" tests
 sanitized="same_bits or more_crops or rows_with_a_stride or strided_frames or lengths_out_of_range"
 for tool in ${TOOLS-memcheck racecheck}; do
-  compute-sanitizer --tool "$tool" --error-exitcode 1 "$python" -m pytest "${common[@]}" -p no:xdist \
+  compute-sanitizer --tool "$tool" --error-exitcode 1 "$python" -m pytest "${common[@]}" -n 0 \
     -k "$sanitized" tests/ops/test_cuda.py tests/ops/test_cuda_video.py
 done
