@@ -17,9 +17,9 @@ from torch.nn.functional import interpolate
 
 from vqafast.models import registry
 from vqafast.models.a2inet.runtime import A2INetRuntime
-from vqafast.models.views import patch_crops
 from vqafast.models.backbones.filter_bank import FilterBank
 from vqafast.models.backbones.scene_descriptors import SceneDescriptors
+from vqafast.models.views import patch_crops
 from vqafast.ops._yuv import LUMINANCE
 from vqafast.video.sampling import fit_short_side
 

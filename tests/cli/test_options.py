@@ -70,7 +70,7 @@ def test_traceback_only_under_debug(capsys):
         (["score"], r"Missing argument"),
         (["score", "x", "--nonsense"], r"No such option"),
         (["score", "x", "--threads", "many"], r"Invalid value"),
-        (["score", "x", "--pooling", "median"], r"pooling: must be one of hysteresis, sitp, mean"),
+        (["score", "x", "--pooling", "median"], r"pooling: must be one of hysteresis, sitp, raw_mean, mean"),
         (["score", "x", "--window", "soon"], r"window: must be a length like 2s"),
         (["score", "x", "--threads", "-1"], r"threads: must be 0"),
         (["score", "x", "--samples", "0"], r"samples: must be in 1\.\.1000, got 0"),

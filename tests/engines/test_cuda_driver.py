@@ -13,6 +13,7 @@ from tests.ops import cuda as device
 
 from vqafast.engines import cuda_driver
 from vqafast.engines.cuda_driver import DriverProbe, Gpu, probe, probe_library
+from vqafast.errors import CudaError
 
 NAMES = {3: b"CUDA_ERROR_NOT_INITIALIZED", 100: b"CUDA_ERROR_NO_DEVICE", 999: b"CUDA_ERROR_UNKNOWN"}
 
@@ -184,3 +185,37 @@ def test_torch_sees_the_same_devices() -> None:
         assert gpu.name == properties.name
         assert gpu.compute_capability == (properties.major, properties.minor)
         assert gpu.memory == properties.total_memory
+
+
+def test_the_primary_context_is_retained_once_and_made_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_contexts", {})
+    calls: list[tuple[Any, ...]] = []
+
+    class Contexts(Driver):
+        def _cuDevicePrimaryCtxRetain(self, out: Any, handle: ctypes.c_int) -> int:  # noqa: N802
+            out._obj.value = 1000 + handle.value
+            calls.append(("retain", handle.value))
+            return 0
+
+        def _cuCtxSetCurrent(self, context: ctypes.c_void_p) -> int:  # noqa: N802
+            calls.append(("current", context.value))
+            return 0
+
+    for index in (1, 1, 0):
+        cuda_driver.use_primary_context(index, lambda _: Contexts())
+    assert calls == [
+        ("retain", 41), ("current", 1041), ("current", 1041), ("retain", 40), ("current", 1040),
+    ]  # fmt: skip
+
+
+def test_a_context_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_contexts", {})
+    with pytest.raises(CudaError, match="context of GPU 0 cannot be used: cuInit failed with CUDA_ERROR_NO_"):
+        cuda_driver.use_primary_context(0, lambda _: Driver(cuInit=100))
+
+    def missing(name: str) -> Any:
+        raise OSError(f"{name}: no such file")
+
+    with pytest.raises(CudaError, match=r"libcuda.so.1 cannot be loaded \(no NVIDIA driver\)"):
+        cuda_driver.use_primary_context(0, missing)
+    assert cuda_driver._contexts == {}

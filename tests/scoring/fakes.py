@@ -70,6 +70,8 @@ class FakeRuntime:
     """Features are the picture's mean plus the draw; a window's scores are features minus their mean
     plus the window's length, so that wrong windows show."""
 
+    repeats = False
+
     def __init__(self, item_bytes: int = 4, whole_windows: bool = False, burst: int = 1) -> None:
         self.whole_windows = whole_windows
         self.batches: list[int] = []

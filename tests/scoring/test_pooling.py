@@ -89,7 +89,7 @@ def test_bad_window(window):
 
 
 def test_bad_pooling_names_the_good_ones():
-    with pytest.raises(InvalidArgument, match="hysteresis, sitp, mean, min, p5, harmonic, got 'median'"):
+    with pytest.raises(InvalidArgument, match="raw_mean, mean, min, p5, harmonic, got 'median'"):
         POOLER.pool(series(1), "median")
     with pytest.raises(InvalidArgument, match="T at least 1"):
         POOLER.pool(series(), "mean")

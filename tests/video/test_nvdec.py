@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from vqafast.video import nvdec
 from vqafast.video.display import Display, Scaler
 from vqafast.video.picture import PictureReader
 from vqafast.video.pyav import PyAVSource
-from vqafast.video.sampling import EveryFrame, TimeGrid
+from vqafast.video.sampling import EveryFrame, TimeGrid, UniformCount
 from vqafast.video.timeline import Entry
 
 if TYPE_CHECKING:
@@ -111,6 +112,24 @@ print(sum(f.planes[0].long().sum().item() for f in frames))
     with PyAVSource(path) as source:
         truth = sum(int(s.frames[0].planes[0].sum()) for s in source.frames(EveryFrame(burst=1)))
     assert int(got.stdout) == truth
+
+
+@pytest.mark.cuda
+def test_a_file_is_opened_again_in_another_thread(tmp_path: Path) -> None:
+    """As scoring does: opened here, counted and decoded in a thread that has no CUDA context yet."""
+    require()
+    path = write(tmp_path, "h264", HARDWARE["h264"])
+    found: list[Any] = []
+    with PyAVSource(path, gpu=0) as source:
+        thread = threading.Thread(target=lambda: found.extend(source.frames(UniformCount(5))))
+        thread.start()
+        thread.join()
+        assert "NVDEC" in source.info.decoder
+    with PyAVSource(path) as source:
+        truth = list(source.frames(UniformCount(5)))
+    assert len(found) == len(truth) == 5
+    for a, b in zip(found, truth, strict=True):
+        np.testing.assert_array_equal(planar(a.frames[0])[0], planar(b.frames[0])[0])
 
 
 @pytest.mark.cuda

@@ -39,7 +39,7 @@ Pooling = Annotated[
     str | None,
     typer.Option(
         "--pooling",
-        help="hysteresis, sitp, mean, min, p5 or harmonic.  [default: the model's own]",
+        help="hysteresis, sitp, raw_mean, mean, min, p5 or harmonic.  [default: the model's own]",
         show_default=False,
     ),
 ]

@@ -83,12 +83,18 @@ def export(
 
 @app.command("add")
 def add(
-    path: Annotated[Path, typer.Argument(help="Model directory; with --from, a checkpoint.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="Model directory; with --from, a checkpoint.", show_default=False)
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Default: the name in model.json.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="In the place of the one added before.")] = False,
     origin: Annotated[
         str | None,
-        typer.Option("--from", metavar="SYSTEM", help="The authors' checkpoint of: vsfa, mdtvsfa."),
+        typer.Option(
+            "--from",
+            metavar="SYSTEM",
+            help="PATH is the authors' checkpoint of: vsfa, fast-vqa-b, ...; see docs/models.md.",
+        ),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -118,6 +124,8 @@ def add(
             )
         elif backbone is not None or dataset is not None or random_weights:
             raise InvalidArgument("models add: --backbone, --dataset and --random-weights go with --from")
+        if path is None:
+            raise InvalidArgument("models add: PATH must be given, got none")
         entry = store.add(path, trial=trial, name=name, replace=replace)
         spec = entry.spec
         version = f" {spec.version}" if spec is not None else ""

@@ -62,6 +62,10 @@ class Arrays(Protocol):
         """`array` with zeros behind it, `rows` long in the first axis."""
         ...
 
+    def packed(self, array: Any) -> Any:
+        """`array` in one piece, its last axis the nearest in memory."""
+        ...
+
     def host(self, array: Any) -> NDArray[Any]:
         """Copy to the host, and wait for it."""
         ...
@@ -97,6 +101,10 @@ class HostArrays:
     def pad(self, array: Any, rows: int) -> Any:
         """`array` with zeros behind it."""
         return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
+
+    def packed(self, array: Any) -> Any:
+        """`array` in one piece."""
+        return np.ascontiguousarray(array)
 
     def host(self, array: Any) -> NDArray[Any]:
         """Give `array` itself."""
@@ -195,6 +203,10 @@ class TorchArrays:
         """`array` with zeros behind it; the order of the axes in memory is kept."""
         padded = self._torch.zeros_like(array[:1]).expand(rows - len(array), *array.shape[1:])
         return self._torch.cat([array, padded])
+
+    def packed(self, array: Any) -> Any:
+        """`array` in one piece."""
+        return array.contiguous()
 
     def host(self, array: Any) -> NDArray[Any]:
         """Copy to the host, and wait for it."""

@@ -10,13 +10,18 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
+_HEADS = ("vsfa", "mdtvsfa")
+_FRAGMENTS = (
+    "fast-vqa-b", "fast-vqa-m", "fast-vqa-m-v0.3", "fastervqa", "fastervqa-ms", "fastervqa-mt",
+    "dover-technical",
+)  # fmt: skip
 #: What ``--from`` takes.
-SYSTEMS: tuple[str, ...] = ("vsfa", "mdtvsfa")
+SYSTEMS: tuple[str, ...] = (*_HEADS, *_FRAGMENTS)
 
 
 def convert(
     system: str,
-    checkpoint: str | PathLike[str],
+    checkpoint: str | PathLike[str] | None,
     out: Path,
     *,
     backbone: str | None = None,
@@ -29,8 +34,8 @@ def convert(
     ----------
     system : str
         One of `SYSTEMS`.
-    checkpoint : path
-        Of the authors; no code in it runs, and every key must fit.
+    checkpoint : path or None
+        Of the authors; no code in it runs, and every key must fit. None with `random_weights` only.
     backbone : str, optional
         Weights of the backbone that the checkpoint lacks; see `vqafast.models.backbones.weights`.
     dataset : str, optional
@@ -49,6 +54,43 @@ def convert(
     """
     if system not in SYSTEMS:
         raise InvalidArgument(f"models add: from must be one of {', '.join(SYSTEMS)}, got {system!r}")
+    try:
+        if system in _FRAGMENTS:
+            _fragments(system, checkpoint, out, backbone or dataset, random_weights)
+        else:
+            _head(system, checkpoint, out, backbone, dataset, random_weights)
+    except ImportError as e:
+        raise EngineUnavailable(f"models add: converting needs vqafast[train]: {e}") from e
+    return out
+
+
+def _fragments(
+    system: str, checkpoint: str | PathLike[str] | None, out: Path, beside: str | None, random_weights: bool
+) -> None:
+    from .fast_vqa.convert import convert as convert_network
+
+    if beside is not None:
+        raise InvalidArgument(f"models add: {system} takes its checkpoint alone, no backbone and no dataset")
+    if (checkpoint is None) != random_weights:
+        raise InvalidArgument(
+            f"models add: {system} needs its authors' checkpoint (see docs/models.md for where it is), or "
+            "--random-weights without one, whose scores mean nothing"
+        )
+    convert_network(system, checkpoint, out)
+
+
+def _head(
+    system: str,
+    checkpoint: str | PathLike[str] | None,
+    out: Path,
+    backbone: str | None,
+    dataset: str | None,
+    random_weights: bool,
+) -> None:
+    from .vsfa.convert import convert as convert_head
+
+    if checkpoint is None:
+        raise InvalidArgument(f"models add: {system} needs its authors' checkpoint")
     if backbone is None and not random_weights:
         raise InvalidArgument(
             f"models add: {system} reads ResNet-50's features, whose weights its checkpoint lacks: give "
@@ -57,9 +99,4 @@ def convert(
         )
     if backbone is not None and random_weights:
         raise InvalidArgument("models add: --backbone and --random-weights exclude each other")
-    try:
-        from .vsfa.convert import convert as convert_vsfa
-    except ImportError as e:
-        raise EngineUnavailable(f"models add: converting needs vqafast[train]: {e}") from e
-    convert_vsfa(system, checkpoint, out, backbone=backbone, dataset=dataset)
-    return out
+    convert_head(system, checkpoint, out, backbone=backbone, dataset=dataset)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .fast_vqa.spec import FastVqaSpec
 from .spec import A2INetSpec
 from .vsfa.spec import VsfaSpec
 
 if TYPE_CHECKING:
     from .a2inet.runtime import A2INetRuntime
+    from .fast_vqa.runtime import FastVqaRuntime
     from .spec import ModelSpec
     from .vsfa.runtime import VsfaRuntime
 
+    LoadedModel = A2INetRuntime | FastVqaRuntime | VsfaRuntime
 
-def create_runtime(spec: ModelSpec, **options: Any) -> A2INetRuntime | VsfaRuntime:
+
+def create_runtime(spec: ModelSpec, **options: Any) -> LoadedModel:
     """Load the graphs of a model.
 
     Parameters
@@ -27,6 +31,10 @@ def create_runtime(spec: ModelSpec, **options: Any) -> A2INetRuntime | VsfaRunti
         from .a2inet.runtime import A2INetRuntime
 
         return A2INetRuntime(spec, **options)
+    if isinstance(spec, FastVqaSpec):
+        from .fast_vqa.runtime import FastVqaRuntime
+
+        return FastVqaRuntime(spec, **options)
     assert isinstance(spec, VsfaSpec)
     from .vsfa.runtime import VsfaRuntime
 

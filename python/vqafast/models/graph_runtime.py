@@ -36,6 +36,8 @@ class GraphRuntime:
         Samples that the head expects at once, the last window may be shorter; None: all.
     min_side : int
         Pixels a side that a picture must have at least.
+    repeats : bool
+        True when a sample that the end of the video cuts short goes on from its first frame again.
     engine : str
         Library and version of the first backbone's engine.
     arrays : Arrays
@@ -46,6 +48,7 @@ class GraphRuntime:
     """
 
     min_side = 1
+    repeats = False
 
     def __init__(self, spec: ModelSpec, engine: str, threads: int, precision: str, *, device: str) -> None:
         self.spec = spec

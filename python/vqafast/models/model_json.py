@@ -12,6 +12,7 @@ from vqafast.errors import ModelError
 from vqafast.ops.scene_statistics import SCENE_MAPS
 
 from ._fields import Fields
+from .fast_vqa import spec as fast_vqa
 from .spec import (
     A2INetSpec,
     BitstreamView,
@@ -130,13 +131,14 @@ def _scale(f: Fields) -> Scale:
 
 
 def _sampling(f: Fields) -> SamplingSpec:
-    kind = f.choice("kind", ("time_grid", "uniform_count", "every_frame"))
+    kind = f.choice("kind", ("time_grid", "uniform_count", "every_frame", "clips", "segments"))
     spec = SamplingSpec(
         kind=kind,
         rate=f.rate("rate") if kind == "time_grid" else None,
         burst=f.integer("burst", low=1, default=1),
         window=f.optional_integer("window", low=1),
-        n=f.integer("n", low=1) if kind == "uniform_count" else None,
+        n=f.integer("n", low=1) if kind in ("uniform_count", "clips", "segments") else None,
+        stride=f.integer("stride", low=1, default=1),
     )
     f.done()
     return spec
@@ -248,6 +250,8 @@ def to_json(spec: ModelSpec) -> dict[str, Any]:
     if spec.sampling.n is not None:
         sampling["n"] = spec.sampling.n
     sampling["window"] = spec.sampling.window
+    if spec.sampling.stride != 1:
+        sampling["stride"] = spec.sampling.stride
     # What a plain model does not have is left out, so that older libraries read it.
     more: dict[str, Any] = {} if spec.members == 1 else {"members": spec.members}
     if spec.uncertainty is not None:
@@ -290,6 +294,7 @@ class _Family:
 
 FAMILIES: dict[str, _Family] = {
     "a2inet": _Family(_parse_a2inet, _a2inet_to_json),
+    "fast_vqa": _Family(fast_vqa.parse, fast_vqa.to_json),
     "vsfa": _Family(vsfa.parse, vsfa.to_json),
 }
 

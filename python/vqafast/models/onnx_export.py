@@ -93,8 +93,9 @@ def export_graph(
             dynamic_axes=dynamic, opset_version=OPSET, dynamo=False,
         )  # fmt: skip
     for w in seen:
-        # Torch's own layers look at sizes to check them; other code that does may bake one in.
-        if issubclass(w.category, TracerWarning) and _TORCH not in Path(w.filename).parents:
+        # Torch's own layers look at sizes to check them; other code that does may bake one in, which is
+        # as it should be where no size may change.
+        if dynamic and issubclass(w.category, TracerWarning) and _TORCH not in Path(w.filename).parents:
             raise ModelError(f"export: {name} takes Python values from tensors: {w.message}")
     data = buffer.getvalue()
     error = _parity(data, module, examples, inputs, outputs)

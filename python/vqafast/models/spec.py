@@ -25,9 +25,10 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSpec:
-    """Which frames are scored; `kind` is time_grid, uniform_count or every_frame.
+    """Which frames are scored; `kind` is time_grid, uniform_count, every_frame, clips or segments.
 
-    `window` is the number of samples the temporal head sees at once; None means all of them.
+    A sample is `burst` frames, `stride` apart. `window` is the number of samples the temporal head sees
+    at once; None means all of them.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class SamplingSpec:
     burst: int = 1
     window: int | None = None
     n: int | None = None
+    stride: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,16 @@ from vqafast.engines.arrays import HostArrays
 from vqafast.errors import InvalidArgument
 from vqafast.ops import frame_ingest, scene_statistics
 from vqafast.video.formats import display_size
-from vqafast.video.sampling import EveryFrame, Selector, TimeGrid, UniformCount, fit_short_side, patch_grid
+from vqafast.video.sampling import (
+    Clips,
+    EveryFrame,
+    Segments,
+    Selector,
+    TimeGrid,
+    UniformCount,
+    fit_short_side,
+    patch_grid,
+)
 
 from .spec import QualityView
 
@@ -46,7 +55,12 @@ def selector_of(sampling: SamplingSpec) -> Selector:
         return UniformCount(sampling.n, burst=sampling.burst)
     if sampling.kind == "every_frame":
         return EveryFrame(burst=sampling.burst)
-    raise InvalidArgument(f"sampling: kind must be time_grid, uniform_count or every_frame, got {sampling}")
+    if sampling.kind in ("clips", "segments") and sampling.n is not None:
+        rule = Clips if sampling.kind == "clips" else Segments
+        return rule(sampling.burst, sampling.stride, sampling.n)
+    raise InvalidArgument(
+        f"sampling: kind must be time_grid, uniform_count, every_frame, clips or segments, got {sampling}"
+    )
 
 
 def backbone_shapes(spec: A2INetSpec, name: str, batch: int) -> dict[str, Shapes]:

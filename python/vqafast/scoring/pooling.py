@@ -6,6 +6,7 @@ hysteresis A2INet's own pooling: `vqafast.ops.hysteresis_pool` on the raw output
 sitp       VSFA's own, subjectively-inspired temporal pooling (Li et al., ACM MM 2019, eqs. 8 to 12),
            on the raw outputs: the mean of ``alpha c_t + (1 - alpha) m_t``, m the lowest of frame t
            and the ``beta - 1`` before it, c the softmin-weighted mean of it and the ``beta - 1`` after
+raw_mean   FAST-VQA's own: arithmetic mean of the raw outputs, calibrated afterwards
 mean       arithmetic mean of the calibrated frame scores
 min        the lowest frame score
 p5         5th percentile of the frame scores, linear interpolation between order statistics
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from vqafast.scoring.calibration import Calibration
 
-Pooling = Literal["hysteresis", "sitp", "mean", "min", "p5", "harmonic"]
+Pooling = Literal["hysteresis", "sitp", "raw_mean", "mean", "min", "p5", "harmonic"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 # A frame at 1.9999999 s of a stream with a rounded clock belongs to the window that starts at 2 s.
@@ -85,6 +86,8 @@ class Pooler:
             return float(self.calibration.apply(np.asarray(pooled)[0]))
         if method == "sitp":
             return float(self.calibration.apply(_sitp(np.asarray(raw, dtype=np.float64), *self.sitp)))
+        if method == "raw_mean":
+            return float(self.calibration.apply(np.mean(raw, dtype=np.float64)))
         scores = self.calibration.apply(raw)
         if method == "mean":
             return float(np.mean(scores))

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306,
           9: 2.262, 10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000}  # fmt: skip
 _MIN_DRAWS_FOR_INTERVAL = 3
+_PAIR = 2  # frames of a sample that shows motion and no more
 
 
 class Described(Protocol):
@@ -152,7 +153,7 @@ def assemble(
         warnings=(
             *run.warnings,
             *(WarningNote(w.code, w.message) for w in origin.warnings),
-            *_notes(series, window, len(segments)),
+            *_notes(series, spec, window, len(segments)),
         ),
         timings=Timings(**clock.seconds, total=total),
         uncertainty=judge.of(score, pooling),
@@ -209,12 +210,17 @@ def video_of(info: VideoInfo) -> VideoSummary:
     )
 
 
-def _notes(series: Series, window: float | None, segments: int) -> list[WarningNote]:
+def _notes(series: Series, spec: ModelSpec, window: float | None, segments: int) -> list[WarningNote]:
     notes, pts = [], series.pts
-    if series.incomplete:
+    plan = spec.sampling
+    if series.incomplete and plan.burst > _PAIR:
+        frames = plan.burst * plan.stride
+        message = f"the video is shorter than its samples of {frames} frames: their frames were repeated"
+        notes.append(WarningNote("short_clip", message))
+    elif series.incomplete:
         message = "the only sample lacks its second frame and was scored as if nothing moved"
         notes.append(WarningNote("no_motion", message))
-    if len(pts) == 1:
+    if len(pts) == 1 and plan.burst <= _PAIR:
         notes.append(WarningNote("one_sample", "one frame was scored: changes over time are not judged"))
     if window is not None:
         spanned = math.floor(pts[-1] / window) + 1

@@ -59,6 +59,11 @@ class SharedRuntime:
         """As of the runtime."""
         return self.runtime.whole_windows
 
+    @property
+    def repeats(self) -> bool:
+        """As of the runtime."""
+        return self.runtime.repeats
+
     def selector(self) -> Selector:
         """As of the runtime."""
         return self.runtime.selector()

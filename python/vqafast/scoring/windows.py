@@ -40,10 +40,18 @@ class Runtime(Protocol):
     whole_windows : bool
         True when the features must be asked for exactly one window, because a backbone looks along
         time.
+    repeats : bool
+        True when a sample that the end of the video cuts short goes on from its first frame again, and
+        so counts like the others.
     """
 
     @property
     def whole_windows(self) -> bool:
+        """See above."""
+        ...
+
+    @property
+    def repeats(self) -> bool:
         """See above."""
         ...
 
@@ -134,7 +142,7 @@ class Series:
 
     ``raw[d][t]`` is frame t under draw d, the mean over the model's heads; ``members[d][m][t]`` is
     that of head m, and empty when there is one head; ``window_starts`` has the t at which each
-    window begins; `incomplete` is True when the only sample there was lacks frames of its burst.
+    window begins; `incomplete` is True when a sample that is scored lacks frames of its burst.
     """
 
     draws: int
@@ -220,10 +228,10 @@ class WindowScorer:
         """Take the next sample; True when it completed a window.
 
         A last sample whose burst was cut short looks as if nothing moved, so it is left out, unless
-        it is all there is.
+        it is all there is, or the model goes on from its first frame.
         """
         if not item.complete:
-            if self.taken:
+            if self.taken and not self._runtime.repeats:
                 return False
             self.series.incomplete = True
         slot = 0 if self._window is None else item.k // self._window

@@ -6,7 +6,7 @@ What the card cannot decode, the CPU does: by the codec, by its profile, or beca
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -46,9 +46,8 @@ def open_on_gpu(file: BinaryIO, path: str, *, owns_file: bool, gpu: int | None) 
     if gpu is None or obstacle is not None:
         return open_video(file, path, owns_file=owns_file), obstacle
     try:
-        use_primary_context(gpu)
         # The file stays open for the second try, which closes it if it fails too.
-        opened = open_video(file, path, owns_file=False, hwaccel=_hwaccel(gpu))
+        opened = open_video(file, path, owns_file=False, hwaccel=partial(_hwaccel, gpu))
         opened.owns_file = owns_file
         return opened, None
     except VqafastError as error:
@@ -61,7 +60,6 @@ def open_on_gpu(file: BinaryIO, path: str, *, owns_file: bool, gpu: int | None) 
 def nvdec_obstacle(gpu: int) -> str | None:
     """What keeps FFmpeg from decoding on that GPU, tried once per process; None when nothing does."""
     try:
-        use_primary_context(gpu)
         _hwaccel(gpu).create(Codec("h264", "r"))
     except (FFmpegError, CudaError, NotImplementedError) as error:
         return f"NVDEC of GPU {gpu} cannot be used: {getattr(error, 'strerror', None) or error}"
@@ -69,8 +67,9 @@ def nvdec_obstacle(gpu: int) -> str | None:
 
 
 def _hwaccel(gpu: int) -> HWAccel:
-    # In the context that is current, which the caller has made the primary one: that of torch and of our
-    # kernels. FFmpeg's own "primary_ctx" refuses one that was not made with its flags, as torch's is not.
+    # FFmpeg will work in the context that is current in this thread: the primary one, of torch and of our
+    # kernels. Its own "primary_ctx" refuses one that was not made with its flags, as torch's is not.
+    use_primary_context(gpu)
     options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
     return HWAccel("cuda", device=str(gpu), options=options, is_hw_owned=True)
 

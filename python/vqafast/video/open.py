@@ -35,6 +35,8 @@ from vqafast.video import sniff
 from vqafast.video.formats import MAX_PIXELS, MAX_SIDE, MIN_SIDE, sane_aspect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from av.codec.hwaccel import HWAccel
     from av.container import InputContainer
     from av.video.stream import VideoStream
@@ -55,7 +57,8 @@ _URL = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.\-]*://|(?:file|concat|concatf|subfi
 class Opened:
     """A container on a file; `reopen` starts over from the first byte.
 
-    `hwaccel` is what decodes, when it is not the CPU; set it to None and reopen to leave it out.
+    `hwaccel` makes what decodes, when it is not the CPU, in the thread that opens; set it to None and
+    reopen to leave it out.
     """
 
     path: str
@@ -64,7 +67,7 @@ class Opened:
     container: InputContainer
     stream: VideoStream
     remarks: list[tuple[str, str]]
-    hwaccel: HWAccel | None = None
+    hwaccel: Callable[[], HWAccel] | None = None
 
     @property
     def aspect(self) -> Fraction:
@@ -200,13 +203,15 @@ def read_head(file: BinaryIO, path: str) -> bytes:
     return head
 
 
-def open_video(file: BinaryIO, path: str, *, owns_file: bool, hwaccel: HWAccel | None = None) -> Opened:
+def open_video(
+    file: BinaryIO, path: str, *, owns_file: bool, hwaccel: Callable[[], HWAccel] | None = None
+) -> Opened:
     """Open the best video stream of a seekable binary file.
 
     Parameters
     ----------
-    hwaccel : HWAccel, optional
-        Decodes instead of the CPU what it can decode.
+    hwaccel : callable, optional
+        Makes what decodes instead of the CPU, where it can.
 
     Raises
     ------
@@ -237,7 +242,7 @@ def _refuse_nested(url: str, _flags: int, _options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a media file must not refer to another file, got {url!r}")
 
 
-def _open_container(file: BinaryIO, path: str, hwaccel: HWAccel | None) -> InputContainer:
+def _open_container(file: BinaryIO, path: str, hwaccel: Callable[[], HWAccel] | None) -> InputContainer:
     try:
         container = av.open(
             file,
@@ -250,7 +255,7 @@ def _open_container(file: BinaryIO, path: str, hwaccel: HWAccel | None) -> Input
             metadata_errors="replace",
             buffer_size=_BUFFER,
             io_open=_refuse_nested,
-            hwaccel=hwaccel,
+            hwaccel=None if hwaccel is None else hwaccel(),
         )
     except (FFmpegError, ValueError) as error:
         if isinstance(error, PermissionError):

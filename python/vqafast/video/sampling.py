@@ -221,6 +221,38 @@ class Clips:
         return _UniformPicker(sorted(set(starts)))
 
 
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """A run of `burst` frames, `stride` apart, in each of `count` parts of the video: FasterVQA's sampling.
+
+    Part k begins at frame ``k floor(length / count)``, and its run lies in the middle of the part, or at
+    its beginning where it is longer than the part.
+    """
+
+    burst: int
+    stride: int
+    count: int
+
+    def __post_init__(self) -> None:
+        _check_burst(self.burst)
+        if self.stride < 1 or self.count < 1:
+            raise InvalidArgument(
+                f"Segments: stride and count must be at least 1, got {self.stride}, {self.count}"
+            )
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether `begin` must be told the number of frames."""
+        return True
+
+    def begin(self, *, length: int | None = None) -> Picker:  # noqa: D102
+        if length is None:
+            raise InvalidArgument("Segments: the number of frames must be known; a stream does not say it")
+        part = length // self.count
+        middle = max(0, part - self.burst * self.stride) // 2
+        return _UniformPicker(sorted({k * part + middle for k in range(self.count)}))
+
+
 def splitmix64(*words: int) -> int:
     """Counter-based hash of integers to 64 bits: the splitmix64 finaliser chained over `words`."""
     mask = (1 << 64) - 1

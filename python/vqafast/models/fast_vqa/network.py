@@ -1,0 +1,189 @@
+"""The whole of FAST-VQA under its authors' names, and their checkpoints.
+
+| file | holds | names |
+|--|--|--|
+| FAST_VQA_B_1_4.pth, FAST_VQA_3D_1_1.pth, FAST_VQA_M_1_4.pth | "state_dict", "validation_results" | fragments_backbone., vqa_head. |
+| fast_vqa_v0_3.pth and its M | "state_dict" | backbone., cls_head.: renamed by the authors' scripts |
+| DOVER.pth | the names themselves | technical_backbone., technical_head., aesthetic_backbone., aesthetic_head. |
+| DOVER_plus_plus.pth | "state_dict", "validation_results" | as DOVER.pth |
+
+Sources: fast's new_train.py, new_test.py, vqa.py; dover's evaluate_one_video.py, convert_to_onnx.py and its
+issue 30. "state_dict" is what they call the averaged (EMA) model's too.
+"""  # noqa: E501 - a table
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vqafast.errors import MissingFile, ModelError
+
+from .attention import relative_index
+from .head import VQAHead
+from .swin3d import SwinTransformer3D
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+    from .config import NetworkConfig
+
+_WRAPPER = "state_dict"
+
+
+class FastVQA(nn.Module):
+    """Clips of fragments to scores.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        One of `config.PRESETS`, or another.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.add_module(config.backbone_name, SwinTransformer3D(config.backbone))
+        self.add_module(config.head_name, VQAHead(config.head))
+
+    @property
+    def backbone(self) -> SwinTransformer3D:
+        """Backbone, whatever its name."""
+        module: Any = self.get_submodule(self.config.backbone_name)
+        return module  # type: ignore[no-any-return]
+
+    @property
+    def head(self) -> VQAHead:
+        """Head, whatever its name."""
+        module: Any = self.get_submodule(self.config.head_name)
+        return module  # type: ignore[no-any-return]
+
+    def quality_map(self, clips: Tensor) -> Tensor:
+        """Map clips ``(B, 3, T, H, W)`` to local scores ``(B, T/2, H/32, W/32)``, each side rounded up."""
+        out: Tensor = self.head(self.backbone(clips))
+        return out
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Score clips.
+
+        Parameters
+        ----------
+        clips : Tensor
+            ``(B, 3, T, H, W)``: RGB 0..255 normalised with `config.MEAN` and `config.STD`.
+
+        Returns
+        -------
+        Tensor
+            ``(B,)``: mean of each clip's local scores. A video's score is the mean over its clips.
+        """
+        return self.quality_map(clips).mean(dim=(1, 2, 3))
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Load a checkpoint with `load_checkpoint`; nothing changes unless all of it fits.
+
+        Raises
+        ------
+        MissingFile, ModelError
+        """
+        self.load_state_dict(load_checkpoint(path, self.config), strict=True)
+
+
+def load_checkpoint(path: str | PathLike[str], config: NetworkConfig) -> dict[str, Tensor]:
+    """Read an authors' checkpoint into a state dict that `FastVQA` of `config` loads strictly.
+
+    Parameters
+    ----------
+    path : str or path
+        Read with ``weights_only=True``: no code in it runs.
+    config : NetworkConfig
+        `renamed` and `left_out` are all that may differ.
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Raises
+    ------
+    MissingFile
+        When there is no such file.
+    ModelError
+        When it cannot be read, or does not fit: the message has every missing and unexpected name.
+    """
+    file = Path(path)
+    state = {
+        _renamed(k, config): v for k, v in _read(file).items() if not k.startswith(config.left_out or ("\0",))
+    }
+    with torch.device("meta"):
+        wanted = FastVQA(config).state_dict()
+    missing = [k for k in wanted if k not in state]
+    unexpected = [k for k in state if k not in wanted]
+    wrong = [
+        f"{k} {tuple(state[k].shape)} != {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in state and state[k].shape != wanted[k].shape
+    ]
+    if missing or unexpected or wrong:
+        raise ModelError(
+            f"checkpoint {file.name} must be for {config.name}: missing {_listed(missing)}, "
+            f"unexpected {_listed(unexpected)}, wrong shape {_listed(wrong)}",
+            path=str(file),
+        )
+    index = relative_index(config.backbone.window)
+    other = [
+        k for k, v in state.items() if k.endswith(".relative_position_index") and not torch.equal(v, index)
+    ]
+    if other:
+        raise ModelError(
+            f"checkpoint {file.name}: {_listed(other)} must be the index of window {config.backbone.window}",
+            path=str(file),
+        )
+    return state
+
+
+def _renamed(name: str, config: NetworkConfig) -> str:
+    for old, new in config.renamed:
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise MissingFile(f"checkpoint must be a file, got {str(file)!r}", path=str(file))
+    try:
+        with _numpy_numbers():
+            data: object = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as e:
+        # torch raises many kinds of error for bad files; all mean the same to the caller.
+        raise ModelError(f"checkpoint {file.name} cannot be read: {e}", path=str(file)) from e
+    if isinstance(data, Mapping) and isinstance(data.get(_WRAPPER), Mapping):
+        data = data[_WRAPPER]
+    if not isinstance(data, Mapping) or not all(isinstance(v, Tensor) for v in data.values()):
+        raise ModelError(f"checkpoint {file.name} must hold a mapping of names to tensors", path=str(file))
+    return {str(k): v for k, v in data.items()}
+
+
+@contextmanager
+def _numpy_numbers() -> Iterator[None]:
+    """Let torch's safe reader take NumPy scalars: the authors keep correlations beside the weights.
+
+    They can hold numbers and nothing that runs. The name before NumPy 2 is theirs.
+    """
+    scalar: Any = np.float64(0).__reduce__()[0]
+    dtypes: list[Any] = [np.dtype, *(type(np.dtype(d)) for d in ("f8", "f4", "i8"))]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    with torch.serialization.safe_globals([*dtypes, *((scalar, n) for n in names)]):
+        yield
+
+
+def _listed(names: list[str]) -> str:
+    return f"[{', '.join(names)}]" if names else "none"
+
+
+__all__ = ["FastVQA", "load_checkpoint"]
