@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -96,6 +98,20 @@ def test_what_is_refused() -> None:
 def test_no_such_device() -> None:
     with pytest.raises(EngineUnavailable, match="sees no CUDA device"):
         TorchEngine(network(), inputs=["x"], outputs=["y"], device="cuda")
+
+
+@pytest.mark.parametrize("missing", ["torch", "onnx"])
+def test_without_its_libraries(missing: str) -> None:
+    """In a process of its own: modules that are loaded already cannot go missing."""
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from vqafast.engines import create_engine\n"
+        "from vqafast.errors import EngineUnavailable\n"
+        "try:\n    create_engine('torch', b'')\nexcept EngineUnavailable as e:\n    print(e)"
+    )
+    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert got.stdout.startswith("engine torch needs torch and onnx: ")
+    assert got.stdout.endswith("pip install 'vqafast[gpu]'\n")
 
 
 @pytest.mark.cuda

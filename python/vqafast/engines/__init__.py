@@ -81,13 +81,20 @@ def create_engine(
     ModelError
         When the graph cannot be read.
     """
+    from vqafast.errors import EngineUnavailable
+
     check_engine(name, device)
     if name == "openvino":
         from .openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(model, threads=threads, precision=precision)
     if name == "torch":
-        from .onnx_module import OnnxModule
+        try:
+            from .onnx_module import OnnxModule
+        except ImportError as e:
+            raise EngineUnavailable(
+                f"engine torch needs torch and onnx: {e}; pip install 'vqafast[gpu]'"
+            ) from e
         from .torch_engine import TorchEngine
 
         module = OnnxModule(model)
