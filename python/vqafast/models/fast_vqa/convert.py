@@ -25,7 +25,7 @@ _DOVER = "https://github.com/VQAssessment/DOVER"
 _FAST = "https://github.com/VQAssessment/FAST-VQA-and-FasterVQA"
 
 
-class _ByTime(nn.Module):
+class ByTime(nn.Module):
     """Scores ``(B, T/2)``: local scores averaged over space, so that time can be reported."""
 
     def __init__(self, net: FastVQA) -> None:
@@ -33,6 +33,7 @@ class _ByTime(nn.Module):
         self.net = net
 
     def forward(self, clips: Tensor) -> Tensor:
+        """Map clips ``(B, 3, T, H, W)``."""
         out: Tensor = self.net.quality_map(clips).mean(dim=(2, 3))
         return out
 
@@ -75,7 +76,7 @@ def write_network(
     size = config.sampling.size
     graph, _ = export_graph(
         "network",
-        _ByTime(net),
+        ByTime(net),
         [(noise(seed, (1, 3, *size)),) for seed in (1, 2)],
         inputs=["clips"],
         outputs=["q"],

@@ -127,9 +127,11 @@ class Block(nn.Module):
         """Add the MLP's branch to x, in place where that is faster."""
         if x.device.type != "cpu" or is_tracing():
             return x + self._mlp(x)
-        for part in torch.split(x.flatten(0, 1), _CHUNK):
+        # A copy where x is a transposed view.
+        rows = x.flatten(0, 1)
+        for part in torch.split(rows, _CHUNK):
             part.add_(self._mlp(part))
-        return x
+        return rows.view(x.shape)
 
 
 class PatchMerging(nn.Module):
@@ -166,10 +168,11 @@ class Stage(nn.Module):
     def __init__(self, config: SwinConfig, stage: int) -> None:
         super().__init__()
         before, depth = sum(config.depths[:stage]), config.depths[stage]
-        rates = torch.linspace(0, config.drop_path, sum(config.depths)).tolist()[before : before + depth]
+        last = max(1, sum(config.depths) - 1)
+        rates = [config.drop_path * i / last for i in range(before, before + depth)]
         self.blocks = nn.ModuleList(Block(config, stage, i % 2 == 1, r) for i, r in enumerate(rates))
-        last = stage == len(config.depths) - 1
-        self.downsample = None if last else PatchMerging(config.widths[stage])
+        final = stage == len(config.depths) - 1
+        self.downsample = None if final else PatchMerging(config.widths[stage])
 
     def forward(self, x: Tensor, size: Size, window: Size | None = None) -> tuple[Tensor, Size]:
         """Map ``(B, T * H * W, C)`` and (T, H, W) to the next stage's."""
