@@ -110,9 +110,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     for r in rows:
         s = r["seconds"]
         lines.append(
-            f"| {r['preset']} | {s['direct']:.3f} | {s['ours']:.3f} | {r['ours']:.2f} | {s['openvino']:.3f} | "
-            f"{r['openvino']:.2f} | {s['direct, step']:.2f} | {s['ours, step']:.2f} | {r['step']:.2f} | "
-            f"{r['differs']:.1e} |"
+            f"| {r['preset']} | {s['direct']:.3f} | {s['ours']:.3f} | {r['ours']:.2f} | "
+            f"{s['openvino']:.3f} | {r['openvino']:.2f} | {s['direct, step']:.2f} | {s['ours, step']:.2f} | "
+            f"{r['step']:.2f} | {r['differs']:.1e} |"
         )
     return "\n".join(lines)
 
