@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vqafast.engines import HEAD_ENGINES, Engine, create_engine
-from vqafast.errors import TooSmall, Unsupported
+from vqafast.errors import InvalidArgument, TooSmall, Unsupported
 from vqafast.video.source import Sampled
 
 from .views import Target, selector_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from vqafast.engines import Shapes
     from vqafast.engines.arrays import Arrays
@@ -132,3 +135,15 @@ class GraphRuntime:
         with arrays.work(decoded=True):
             frames = tuple(replace(f, planes=arrays.planes(f.planes)) for f in sampled.frames)
             yield Sampled(sampled.k, frames)
+
+
+class OneViewRuntime(GraphRuntime):
+    """A model of one view and one backbone: there is no semantic one beside it."""
+
+    def ingest_semantic(self, sampled: Sampled) -> None:
+        """None: there is one view."""
+        del sampled
+
+    def semantic_features(self, views: Sequence[Any]) -> NDArray[np.float32]:
+        """Raise: there are none."""
+        raise InvalidArgument(f"model {self.spec.name} has no semantic view, got {len(views)}")

@@ -189,68 +189,63 @@ class UniformCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Clips:
-    """`count` clips of `burst` frames, `stride` apart, spread over the video: FAST-VQA's temporal sampling.
+class _Runs:
+    """`count` runs of `burst` frames, `stride` apart, placed by the length of the video."""
+
+    burst: int
+    stride: int
+    count: int
+
+    def __post_init__(self) -> None:
+        _check_burst(self.burst)
+        if self.stride < 1 or self.count < 1:
+            raise InvalidArgument(
+                f"{type(self).__name__}: stride and count must be at least 1, got {self.stride}, {self.count}"
+            )
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether `begin` must be told the number of frames."""
+        return True
+
+    def begin(self, *, length: int | None = None) -> Picker:
+        """Start on a video that has `length` frames."""
+        if length is None:
+            raise InvalidArgument(
+                f"{type(self).__name__}: the number of frames must be known; a stream does not say it"
+            )
+        return _UniformPicker(sorted(set(self._starts(length))))
+
+    def _starts(self, length: int) -> list[int]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Clips(_Runs):
+    """`count` clips spread over the video: FAST-VQA's temporal sampling.
 
     With ``s = burst * stride`` and ``a = (length - s + 1) / count``, clip k begins at frame
     ``floor((k + 1/2) a)``. A video of fewer than s frames has one clip, from its first frame on, cut
     short by its end. Clips that begin at the same frame are one.
     """
 
-    burst: int
-    stride: int
-    count: int
-
-    def __post_init__(self) -> None:
-        _check_burst(self.burst)
-        if self.stride < 1 or self.count < 1:
-            raise InvalidArgument(
-                f"Clips: stride and count must be at least 1, got {self.stride}, {self.count}"
-            )
-
-    @property
-    def needs_length(self) -> bool:
-        """Whether `begin` must be told the number of frames."""
-        return True
-
-    def begin(self, *, length: int | None = None) -> Picker:  # noqa: D102
-        if length is None:
-            raise InvalidArgument("Clips: the number of frames must be known; a stream does not say it")
+    def _starts(self, length: int) -> list[int]:
         places = length - self.burst * self.stride + 1
-        starts = [(2 * k + 1) * places // (2 * self.count) for k in range(self.count)] if places > 0 else [0]
-        return _UniformPicker(sorted(set(starts)))
+        return [(2 * k + 1) * places // (2 * self.count) for k in range(self.count)] if places > 0 else [0]
 
 
 @dataclass(frozen=True, slots=True)
-class Segments:
-    """A run of `burst` frames, `stride` apart, in each of `count` parts of the video: FasterVQA's sampling.
+class Segments(_Runs):
+    """A run in each of `count` parts of the video: FasterVQA's temporal sampling.
 
     Part k begins at frame ``k floor(length / count)``, and its run lies in the middle of the part, or at
     its beginning where it is longer than the part.
     """
 
-    burst: int
-    stride: int
-    count: int
-
-    def __post_init__(self) -> None:
-        _check_burst(self.burst)
-        if self.stride < 1 or self.count < 1:
-            raise InvalidArgument(
-                f"Segments: stride and count must be at least 1, got {self.stride}, {self.count}"
-            )
-
-    @property
-    def needs_length(self) -> bool:
-        """Whether `begin` must be told the number of frames."""
-        return True
-
-    def begin(self, *, length: int | None = None) -> Picker:  # noqa: D102
-        if length is None:
-            raise InvalidArgument("Segments: the number of frames must be known; a stream does not say it")
+    def _starts(self, length: int) -> list[int]:
         part = length // self.count
         middle = max(0, part - self.burst * self.stride) // 2
-        return _UniformPicker(sorted({k * part + middle for k in range(self.count)}))
+        return [k * part + middle for k in range(self.count)]
 
 
 def splitmix64(*words: int) -> int:

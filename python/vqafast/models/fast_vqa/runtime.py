@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vqafast.engines import Shapes
 from vqafast.errors import InvalidArgument, ModelError
 
-from ..graph_runtime import GraphRuntime
+from ..graph_runtime import OneViewRuntime
 from .fragments import fragments
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 
 
-class FastVqaRuntime(GraphRuntime):
+class FastVqaRuntime(OneViewRuntime):
     """One loaded model; parameters as of `A2INetRuntime`. `batch` is not used: a call is one clip."""
 
     spec: FastVqaSpec
@@ -64,10 +64,6 @@ class FastVqaRuntime(GraphRuntime):
             target=self._target,
         )
 
-    def ingest_semantic(self, sampled: Sampled) -> None:
-        """None: there is one view."""
-        del sampled
-
     def quality_features(self, views: Sequence[Any]) -> Float32:
         """Scores ``(n, 1)`` of the n runs of one clip.
 
@@ -90,10 +86,6 @@ class FastVqaRuntime(GraphRuntime):
         by_run = by_time.reshape(window, -1).mean(axis=1, dtype=np.float64).astype(np.float32)
         scores: Float32 = by_run[: len(views), None]
         return scores
-
-    def semantic_features(self, views: Sequence[Any]) -> Float32:
-        """There are none."""
-        raise InvalidArgument(f"model {self.spec.name} has no semantic view, got {len(views)}")
 
     def member_scores(
         self, quality: Float32, semantic: Float32 | None = None, constant: Float32 | None = None

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqafast.engines import Shapes
-from vqafast.errors import InvalidArgument, ModelError
+from vqafast.errors import ModelError
 
 from ..branch import GraphBranch
-from ..graph_runtime import GraphRuntime
+from ..graph_runtime import OneViewRuntime
 from ..spec import SemanticView
 from ..views import semantic_view
 
@@ -27,7 +27,7 @@ Float32 = NDArray[np.float32]
 _MIN_SIDE = 64
 
 
-class VsfaRuntime(GraphRuntime):
+class VsfaRuntime(OneViewRuntime):
     """One loaded model; parameters as of `A2INetRuntime`. There are no patches, so every draw is alike."""
 
     spec: VsfaSpec
@@ -70,18 +70,10 @@ class VsfaRuntime(GraphRuntime):
         self.check_size(frame.width, frame.height)
         return semantic_view(frame, self._view, threads=self.threads, target=self._target)
 
-    def ingest_semantic(self, sampled: Sampled) -> None:
-        """None: there is one view."""
-        del sampled
-
     def quality_features(self, views: Sequence[Any]) -> Float32:
         """Backbone and spatial pooling: ``(n, features)``."""
         with self.arrays.work():
             return self._branch.features(views)
-
-    def semantic_features(self, views: Sequence[Any]) -> Float32:
-        """There are none."""
-        raise InvalidArgument(f"model {self.spec.name} has no semantic view, got {len(views)}")
 
     def member_scores(
         self, quality: Float32, semantic: Float32 | None = None, constant: Float32 | None = None
