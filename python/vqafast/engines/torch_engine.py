@@ -184,6 +184,8 @@ class TorchEngine:
             # The first call is an ordinary one: libraries set themselves up, which no graph may hold.
             self._graphs[key] = None
             if len(self._graphs) > MAX_GRAPHS:
+                # It may still be running.
+                self._torch.cuda.current_stream().synchronize()
                 self._graphs.popitem(last=False)
             return self._computed(tensors)
         self._graphs.move_to_end(key)
@@ -203,9 +205,13 @@ class TorchEngine:
             self._pool = cuda.graph_pool_handle()
         static = tuple(t.clone() for t in tensors)
         graph = cuda.CUDAGraph()
-        # Other threads go on to decode, which allocates: only this thread's calls are watched.
         try:
-            with cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            # Other threads go on to decode, which allocates: only this thread's calls are watched.
+            # The outer one restores the stream also after a failure, which torch's capture does not.
+            with (
+                cuda.stream(cuda.current_stream()),
+                cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
+            ):
                 outputs = self._computed(static)
         except RuntimeError as e:
             shapes = [tuple(t.shape) for t in tensors]
