@@ -163,6 +163,30 @@ def test_what_cannot_be_captured_runs_without_a_graph() -> None:
     assert list(made._graphs.values()) == [False]
 
 
+@pytest.mark.parametrize(
+    "used",
+    ["", "cuda.matmul.allow_tf32 = True", "cudnn.allow_tf32 = False", "cuda.matmul.fp32_precision = 'tf32'",
+     "fp32_precision = 'tf32'", "cudnn.benchmark = True"],
+)  # fmt: skip
+def test_settings_are_put_back_whichever_way_they_were_made(used: str) -> None:
+    """In a process of its own: torch has two ways, and its readers raise where both were used."""
+    code = f"""
+import torch
+from vqafast.engines.torch_engine import TorchEngine
+b = torch.backends
+{"b." + used if used else ""}
+state = lambda: (b.cuda.matmul.fp32_precision, b.cudnn.conv.fp32_precision, b.cudnn.rnn.fp32_precision,
+                 b.cudnn.benchmark, b.cudnn.deterministic)
+engine = TorchEngine(torch.nn.Linear(2, 2), inputs=["x"], outputs=["y"])
+engine._cuda = True
+before = state()
+with engine._exactly():
+    assert state() == ("ieee", "ieee", "ieee", False, True), state()
+assert state() == before, (state(), before)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
 @pytest.mark.cuda
 def test_f32_is_not_tf32_and_settings_are_put_back() -> None:
     torch = require()

@@ -226,13 +226,20 @@ class TorchEngine:
         if not self._cuda:
             yield
             return
-        matmul = self._torch.backends.cuda.matmul
-        before = matmul.allow_tf32
-        matmul.allow_tf32 = False
+        cudnn = self._torch.backends.cudnn
+        # By the names of torch 2.9: the older ones raise where a caller has used the newer ones.
+        exact = [
+            (self._torch.backends.cuda.matmul, "fp32_precision", "ieee"),
+            (cudnn.conv, "fp32_precision", "ieee"),
+            (cudnn.rnn, "fp32_precision", "ieee"),
+            (cudnn, "benchmark", False),
+            (cudnn, "deterministic", True),
+        ]
+        before = [getattr(owner, name) for owner, name, _ in exact]
         try:
-            with self._torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ):
-                yield
+            for owner, name, value in exact:
+                setattr(owner, name, value)
+            yield
         finally:
-            matmul.allow_tf32 = before
+            for (owner, name, _), value in zip(exact, before, strict=True):
+                setattr(owner, name, value)
