@@ -103,6 +103,12 @@ def test_one_callers_error_does_not_reach_the_others() -> None:
     assert gate.calls == [[0], [1, -2, 3], [1], [-2], [3]]
 
 
+def test_views_of_models_that_look_along_time_are_never_joined() -> None:
+    gate = Gate(whole_windows=True)
+    assert together(SharedRuntime(gate, batch=8), gate, [[1], [2]]) == [[1], [2]]
+    assert gate.calls == [[0], [1], [2]]
+
+
 def test_backbones_that_look_along_time_are_never_joined() -> None:
     fake = FakeRuntime(whole_windows=True)
     shared = SharedRuntime(fake, batch=8)

@@ -81,11 +81,12 @@ class SharedRuntime:
         return self.runtime.ingest_semantic(sampled)
 
     def quality_features(self, views: Sequence[View]) -> Features:
-        """Features ``(n, Dq)``, computed with those of other videos."""
-        return self._call(self.runtime.quality_features, list(views), len(views), joins=True)
+        """Features ``(n, Dq)``, computed with those of other videos unless a backbone looks along time."""
+        joins = not self.runtime.whole_windows
+        return self._call(self.runtime.quality_features, list(views), len(views), joins=joins)
 
     def semantic_features(self, views: Sequence[View]) -> Features:
-        """Features ``(n, Ds)``, computed with those of other videos unless they look along time."""
+        """Features ``(n, Ds)``, as `quality_features`."""
         joins = not self.runtime.whole_windows
         return self._call(self.runtime.semantic_features, list(views), len(views), joins=joins)
 
