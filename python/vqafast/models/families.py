@@ -9,6 +9,8 @@ from .spec import A2INetSpec
 from .vsfa.spec import VsfaSpec
 
 if TYPE_CHECKING:
+    from vqafast.engines import Shapes
+
     from .a2inet.runtime import A2INetRuntime
     from .fast_vqa.runtime import FastVqaRuntime
     from .spec import ModelSpec
@@ -39,3 +41,22 @@ def create_runtime(spec: ModelSpec, **options: Any) -> LoadedModel:
     from .vsfa.runtime import VsfaRuntime
 
     return VsfaRuntime(spec, **options)
+
+
+def backbone_inputs(spec: ModelSpec, batch: int) -> dict[str, dict[str, Shapes]]:
+    """Inputs of every backbone graph of a model, by the graph's name without ``.onnx``.
+
+    `batch` is the number of samples in a call.
+    """
+    if isinstance(spec, A2INetSpec):
+        from .views import backbone_shapes
+
+        names = [name for name in ("quality", "semantic") if f"{name}.onnx" in spec.files]
+        return {name: backbone_shapes(spec, name, batch) for name in names}
+    if isinstance(spec, FastVqaSpec):
+        from .fast_vqa.runtime import input_shapes as clip_shapes
+
+        return {"network": clip_shapes(spec.view)}
+    from .vsfa.runtime import input_shapes as frame_shapes
+
+    return {"backbone": frame_shapes(batch)}

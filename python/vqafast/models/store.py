@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unreadable, Unsupported, VqafastError
+from vqafast.errors import InvalidArgument, MissingFile, ModelError, Unreadable, VqafastError
 
 from . import registry
 from .model_json import to_json
-from .spec import A2INetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,20 +233,14 @@ def _export_tensorrt(spec: ModelSpec, out: Path, device: str, precision: str, ba
     from vqafast.engines.tensorrt_cache import PlanCache
     from vqafast.engines.tensorrt_engine import build_plan
 
-    from .views import backbone_shapes
+    from .families import backbone_inputs
 
-    if not isinstance(spec, A2INetSpec):
-        raise Unsupported(f"models export: format tensorrt needs a model of a2inet, got one of {spec.family}")
     # Where the default cache is below $VQAFAST_CACHE.
     cache = PlanCache(out / "tensorrt")
     written = []
-    for name in ("quality", "semantic"):
-        if f"{name}.onnx" in spec.files:
-            shapes = backbone_shapes(spec, name, batch)
-            graph = spec.file(f"{name}.onnx")
-            written.append(
-                build_plan(graph, device=device, precision=precision, profiles=shapes, cache=cache)
-            )
+    for name, shapes in backbone_inputs(spec, batch).items():
+        graph = spec.file(f"{name}.onnx")
+        written.append(build_plan(graph, device=device, precision=precision, profiles=shapes, cache=cache))
     return written
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vqafast.video.source import Sampled
 
-    from .spec import FastVqaSpec
+    from .spec import FastVqaSpec, FragmentView
 
 Float32 = NDArray[np.float32]
 
@@ -45,9 +45,7 @@ class FastVqaRuntime(OneViewRuntime):
     ) -> None:
         del batch
         super().__init__(spec, engine, threads, precision, device=device)
-        view = spec.view
-        clip = (1, 3, view.frames, view.side, view.side)
-        self._network = self.backbone("network", {"clips": Shapes(clip, clip, clip)})
+        self._network = self.backbone("network", input_shapes(spec.view))
         self._target = self.target()
         self._seed = seed
 
@@ -93,3 +91,9 @@ class FastVqaRuntime(OneViewRuntime):
         """Raw scores ``(1, T)`` of the runs of one clip: what `quality_features` gave."""
         del semantic, constant
         return np.ascontiguousarray(quality.T)
+
+
+def input_shapes(view: FragmentView) -> dict[str, Shapes]:
+    """Of network.onnx: one clip, always of the same size."""
+    clip = (1, 3, view.frames, view.side, view.side)
+    return {"clips": Shapes(clip, clip, clip)}

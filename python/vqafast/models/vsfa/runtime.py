@@ -47,9 +47,7 @@ class VsfaRuntime(OneViewRuntime):
     ) -> None:
         del seed
         super().__init__(spec, engine, threads, precision, device=device)
-        sides = (_MIN_SIDE, _MIN_SIDE), (1080, 1920), (4320, 8192)
-        smallest, usual, largest = ((1 if i == 0 else batch, 3, *side) for i, side in enumerate(sides))
-        backbone = self.backbone("backbone", {"frames": Shapes(smallest, usual, largest)})
+        backbone = self.backbone("backbone", input_shapes(batch))
         self._branch = GraphBranch(
             backbone,
             spec.view.features,
@@ -90,3 +88,9 @@ class VsfaRuntime(OneViewRuntime):
                 f"got {scores.shape}"
             )
         return np.array(scores, dtype=np.float32)
+
+
+def input_shapes(batch: int) -> dict[str, Shapes]:
+    """Of backbone.onnx, for engines that must know them beforehand."""
+    smallest, usual, largest = (1, 3, _MIN_SIDE, _MIN_SIDE), (batch, 3, 1080, 1920), (batch, 3, 4320, 8192)
+    return {"frames": Shapes(smallest, usual, largest)}
