@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from tests import clips  # noqa: E402
+from tests.ops.cuda import require  # noqa: E402
 
 from vqafast.errors import InvalidArgument, ModelError  # noqa: E402
 from vqafast.models import registry  # noqa: E402
@@ -145,6 +146,26 @@ def test_draws_differ_and_repeat(made: Any, engine: str, tmp_path: Path) -> None
     assert first.spread is not None
     assert len(set(first.spread.scores)) == 3
     assert again.spread == first.spread
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("size", [(320, 192), (96, 64)])
+def test_a_gpu_gives_the_same_scores_alone_and_among_others(
+    made: Any, size: tuple[int, int], tmp_path: Path
+) -> None:
+    require()
+    _, spec = made
+    paths = []
+    for i in range(2):
+        paths.append(tmp_path / f"{i}.mp4")
+        clips.encode(paths[-1], clips.Clip(frames=60, width=size[0], height=size[1], first=100 * i))
+    gpu = Scorer(spec.directory, device="cuda")
+    alone = {str(p): gpu.score(p) for p in paths}
+    for path in paths:
+        assert alone[str(path)] == pytest.approx(Scorer(spec.directory, threads=2).score(path), abs=1e-3)
+    for outcome in gpu.assess_many(paths * 4, videos=4):
+        assert outcome.assessment is not None
+        assert outcome.assessment.score == alone[outcome.path]
 
 
 def test_a_short_video_repeats_its_frames_and_says_so(made: Any, tmp_path: Path) -> None:

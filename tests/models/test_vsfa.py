@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from tests import clips  # noqa: E402
+from tests.ops.cuda import require  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from vqafast.cli import app  # noqa: E402
@@ -172,6 +173,16 @@ def test_from_file_to_score(model: VsfaSpec, checkpoint: tuple[str, Path], tmp_p
         raw = weights["lm.K.weight"] * mapped + weights["lm.K.bias"]
     # The random features are large (some hundred), and f32 keeps seven digits of them.
     assert result.score == pytest.approx(raw, abs=1e-3 * max(1.0, float(np.abs(q).max())))
+
+
+@pytest.mark.cuda
+def test_a_gpu_gives_the_same_score(model: VsfaSpec, tmp_path: Path) -> None:
+    require()
+    path = tmp_path / "x.mp4"
+    clips.encode(path, clips.Clip(frames=30, width=128, height=96))
+    truth = Scorer(model.directory, threads=2).score(path)
+    span = model.scale.max - model.scale.min
+    assert Scorer(model.directory, device="cuda").score(path) == pytest.approx(truth, abs=2e-3 * span)
 
 
 def test_description_goes_there_and_back(model: VsfaSpec) -> None:
