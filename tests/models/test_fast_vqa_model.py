@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +33,6 @@ from vqafast.video.sampling import EveryFrame  # noqa: E402
 from vqafast.video.source import Sampled  # noqa: E402
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vqafast.video.source import Frame
 
 _SMALL = SwinConfig(width=12, depths=(2, 1), heads=(2, 3), window=(2, 3, 3), fragment_bias=(True, False))
@@ -217,6 +216,8 @@ def test_description_goes_there_and_back(made: Any) -> None:
 
 def test_systems_are_the_presets(tmp_path: Path) -> None:
     assert set(PRESETS) <= set(SYSTEMS)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
+    assert [name for name in SYSTEMS if f"`{name}`" not in page] == []
     for options, message in (
         ({"checkpoint": None}, "needs its authors' checkpoint"),
         ({"checkpoint": "x.pth", "random_weights": True}, "needs its authors' checkpoint"),

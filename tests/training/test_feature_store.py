@@ -315,7 +315,7 @@ def test_bad_arguments(tmp_path, items):
     store = FeatureStore(tmp_path / "store", backbones.key())
     with pytest.raises(InvalidArgument, match="jobs must be >= 1 and threads >= 0, got 0, 0"):
         extract(items, backbones, store, jobs=0)
-    with pytest.raises(InvalidArgument, match="kind must be time_grid, uniform_count or every_frame"):
+    with pytest.raises(InvalidArgument, match="kind must be time_grid, uniform_count, every_frame"):
         stand_in.parts(sampling=SamplingSpec("now and then")).backbones()
     with pytest.raises(InvalidArgument, match="quality must be a module exactly when"):
         stand_in.parts(quality=None).backbones()
