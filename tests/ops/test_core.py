@@ -125,20 +125,25 @@ def test_many_callers_share_the_pool() -> None:
 def test_the_lock_is_released_during_work() -> None:
     one = np.random.default_rng(2).normal(size=(1, 64, 128, 128)).astype(np.float32)
     x = np.broadcast_to(one, (400, 64, 128, 128))
-    marks: list[float] = []
 
-    def work() -> None:
-        marks.append(time.perf_counter())
-        ops.moment_pool(x, threads=1)
-        marks.append(time.perf_counter())
+    def ticks_during_work() -> int:
+        marks: list[float] = []
 
-    worker = threading.Thread(target=work)
-    worker.start()
-    ticks = []
-    while worker.is_alive():
-        time.sleep(0.001)
-        ticks.append(time.perf_counter())
-    assert sum(marks[0] < tick < marks[1] for tick in ticks) >= 3
+        def work() -> None:
+            marks.append(time.perf_counter())
+            ops.moment_pool(x, threads=1)
+            marks.append(time.perf_counter())
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        ticks = []
+        while worker.is_alive():
+            time.sleep(0.001)
+            ticks.append(time.perf_counter())
+        return sum(marks[0] < tick < marks[1] for tick in ticks)
+
+    # With the lock held there would be none, ever; a busy machine may not let this thread in every time.
+    assert any(ticks_during_work() >= 3 for _ in range(20))
 
 
 def test_stub_names_every_function_and_argument() -> None:
