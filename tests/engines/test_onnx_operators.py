@@ -175,6 +175,38 @@ SINGLE: dict[str, tuple[Any, ...]] = {
         f"{kind} of an input": ([one(kind, "x", "a", keepdims=0)], (2, 3, 4), {"a": i64(-1, 0)}, 18)
         for kind in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
     },
+    "reduce to a length": ([one("ReduceL2", "x", axes=[-1])], (2, 3, 4), {}),
+    "largest and where": (
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"]), one("Cast", "i", out="f", to=TensorProto.FLOAT),
+         one("Concat", "v", "f", axis=-1)],
+        (2, 7), {"k": i64(3)},
+    ),
+    "the first of equals": (
+        [one("Floor", "x", out="w"), helper.make_node("TopK", ["w", "k"], ["v", "i"], axis=0),
+         one("Cast", "i", to=TensorProto.FLOAT)],
+        (9, 2), {"k": i64(9)},
+    ),
+    "smallest": (
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"], axis=0, largest=0), one("Sub", "x", "v")],
+        (4, 3), {"k": i64(4)},
+    ),
+    "gather where the largest are": (
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"]), one("Mul", "i", "t", out="j"),
+         one("Add", "j", "o", out="l"), one("Mod", "l", "m", out="n"), one("Gather", "x", "n", axis=1)],
+        (2, 7), {"k": i64(3), "t": i64(2), "o": i64(0, 1, 5), "m": i64(7)},
+    ),
+    "gather from a table": (
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"]), one("Gather", "t", "i", out="g", axis=0),
+         one("Div", "g", "d", out="h"), one("Cast", "h", to=TensorProto.FLOAT)],
+        (5,), {"k": i64(2), "t": i64(7, -7, 9, 11, 13), "d": i64(2)},
+    ),
+    "gather elements": (
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"], axis=0), one("GatherElements", "x", "i", axis=0)],
+        (4, 3), {"k": i64(2)},
+    ),
+    "gather fixed elements": (
+        [one("GatherElements", "x", "i", axis=1)], (2, 3), {"i": np.array([[0, 2], [1, 1]])},
+    ),
     "reduce nothing": ([one("ReduceSum", "x", noop_with_empty_axes=1)], (2, 3), {}),
 }  # fmt: skip
 

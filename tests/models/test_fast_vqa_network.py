@@ -199,7 +199,7 @@ def test_names_and_shapes(name: str) -> None:
 
 def test_parameters_are_as_many_as_swin_tiny_has() -> None:
     """Video Swin-T's backbone has 27.85 M (torchvision's swin3d_t less its classifier), and FAST-VQA adds a
-    table to ten of its blocks and a head; the paper rounds to 27.7 M."""
+    table to ten of its blocks and a head."""
     with torch.device("meta"):
         net = FastVQA(PRESETS["fast-vqa-b"])
     rows = 15 * 13 * 13

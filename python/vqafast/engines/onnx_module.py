@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 OPSETS = (17, 18)
 _CONSTANT = ("value", "value_float", "value_floats", "value_int", "value_ints")
-_SEVERAL_OUTPUTS = ("GRU", "Split")
+_SEVERAL_OUTPUTS = ("GRU", "Split", "TopK")
 
 
 class OnnxModule(nn.Module):
@@ -159,6 +160,8 @@ class _Plan:
         self.constants: dict[str, Array] = {t.name: _array(t, t.name) for t in graph.initializer}
         self._on_host: dict[str, bool] = {i.name: False for i in graph.input}
         self._steps: list[_Step] = []
+        self._uses = Counter(i for proto in graph.node for i in proto.input)
+        self._uses.update(o.name for o in graph.output)
         for proto in graph.node:
             if proto.op_type == "Constant":
                 self.constants[proto.output[0]] = _constant(proto)
@@ -181,8 +184,31 @@ class _Plan:
         if node.host and not any(isinstance(i, str) for i in step.inputs):
             self.constants.update(zip(step.outputs, step(list(step.inputs)), strict=True))
             return
+        if not node.host and self._fold(step):
+            return
         self._on_host.update(dict.fromkeys(step.outputs, node.host))
         self._steps.append(step)
+
+    def _fold(self, step: _Step) -> bool:
+        """Run a step that needs weights alone, and keep what it gives in their place.
+
+        Only floats: other data could be taken for shape arithmetic afterwards.
+        """
+        names = [i for i in step.inputs if isinstance(i, str) and i != ORIGIN]
+        if not names or any(name not in self.constants for name in names):
+            return False
+        known = {name: torch.from_numpy(np.require(self.constants[name], requirements="W")) for name in names}
+        known[ORIGIN] = torch.zeros(())
+        made = step([known[i] if isinstance(i, str) else i for i in step.inputs])
+        if any(t.dtype != torch.float32 for t in made):
+            return False
+        self.constants.update({n: t.numpy() for n, t in zip(step.outputs, made, strict=False)})
+        for name in names:
+            # Biases of windows are several times as large as all weights.
+            self._uses[name] -= 1
+            if not self._uses[name]:
+                del self.constants[name]
+        return True
 
     def _input(self, name: str, place: str, proto: Any) -> str | Array | None:
         """Put an input where the operator wants it, as far as that is possible."""

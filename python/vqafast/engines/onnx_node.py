@@ -82,6 +82,17 @@ class Node:
             raise self.refuse(f"input {index} must be a constant, is computed")
         return self.constants[name]
 
+    def hold(self, index: int) -> None:
+        """Keep input `index` on the device if it is a constant of several whole numbers.
+
+        They are operands of indices that are data, and could not be copied there at run time.
+        """
+        value = self.inputs[index]
+        if isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.size > 1:
+            name = f"{self.name} input {index}"
+            self.buffers[name] = value
+            self.inputs[index] = name
+
     def data(self, value: Value, like: Tensor) -> Tensor:
         """`value` as data; never a copy from host memory, which a captured graph could not repeat."""
         if isinstance(value, Tensor):

@@ -12,6 +12,7 @@ from torch import Tensor
 from vqafast.errors import InvalidArgument
 
 from . import onnx_layers as layers
+from . import onnx_selection as selection
 from .onnx_node import DTYPES, FLOAT, ORIGIN, Node, Run, Value, ints
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def _binary(
     def build(node: Node) -> Run:
         if node.host:
             return on_host or on_device
+        for i in range(2):
+            node.hold(i)
         return lambda a, b: on_device(node.operand(a, b), node.operand(b, a))
 
     return build
@@ -66,6 +69,11 @@ def _binary(
 def _host_div(a: Array, b: Array) -> Any:
     # Integers are divided towards zero.
     return np.trunc(np.true_divide(a, b)).astype(a.dtype) if a.dtype.kind == "i" else np.divide(a, b)
+
+
+def _device_div(a: Any, b: Any) -> Any:
+    whole = all(isinstance(v, int) or (isinstance(v, Tensor) and not v.is_floating_point()) for v in (a, b))
+    return torch.div(a, b, rounding_mode="trunc") if whole else a / b
 
 
 def _mod(node: Node) -> Run:
@@ -102,9 +110,9 @@ def _cast(node: Node) -> Run:
     to = node.only("to", *DTYPES)
     if node.host:
         return lambda x: x.astype(DTYPES[to])
-    if DTYPES[to] is np.bool_:
-        return lambda x: x.to(torch.bool)
-    node.only("to", FLOAT)
+    whole = {9: torch.bool, 7: torch.int64}.get(node.only("to", FLOAT, 7, 9))
+    if whole is not None:
+        return lambda x: x.to(whole)
     node.inputs.append(ORIGIN)
     return lambda x, origin: x.to(origin.dtype)
 
@@ -215,23 +223,6 @@ def _split(node: Node) -> Run:
     return run
 
 
-def _gather(node: Node) -> Run:
-    axis = node.attributes["axis"]
-    if node.host:
-        return lambda x, index: np.take(x, index, axis)
-
-    def run(x: Tensor, index: Array) -> Tensor:
-        # Views, as an index on the device would be a copy from host memory.
-        at = axis % x.ndim
-        parts = [x.select(at, i) for i in ints(index)]
-        if index.ndim == 0:
-            return parts[0]
-        shape = (*x.shape[:at], *index.shape, *x.shape[at + 1 :])
-        return torch.stack(parts, at).reshape(shape) if parts else x.new_empty(shape)
-
-    return run
-
-
 def _slice(node: Node) -> Run:
     del node
 
@@ -290,7 +281,7 @@ OPERATORS: dict[str, Operator] = {
     "Concat": _op(_concat, "*", axis=None),
     "ConstantOfShape": _op(_constant_of_shape, "h", value=_ZERO),
     "Conv": _op(layers.conv, "ddd", **_WINDOW, dilations=None, group=1),
-    "Div": _op(_binary(operator.truediv, _host_div), ".."),
+    "Div": _op(_binary(_device_div, _host_div), ".."),
     "Equal": _op(_binary(operator.eq), ".."),
     "Erf": _op(_unary(torch.erf), "d"),
     "Exp": _op(_unary(torch.exp), "d"),
@@ -300,7 +291,8 @@ OPERATORS: dict[str, Operator] = {
     "GRU": _op(
         layers.gru, "dddd-d", direction="forward", hidden_size=None, layout=0, linear_before_reset=0
     ),
-    "Gather": _op(_gather, ".h", axis=0),
+    "Gather": _op(selection.gather, "..", axis=0),
+    "GatherElements": _op(selection.gather_elements, "d.", axis=0),
     "Gemm": _op(layers.gemm, "ddd", alpha=1.0, beta=1.0, transA=0, transB=0),
     "GlobalAveragePool": _op(layers.global_average_pool, "d"),
     "Greater": _op(_binary(operator.gt), ".."),
@@ -321,6 +313,7 @@ OPERATORS: dict[str, Operator] = {
     "Pow": _op(_binary(operator.pow), ".."),
     "Range": _op(_range, "hhh"),
     "Reciprocal": _op(_unary(torch.reciprocal, np.reciprocal), "."),
+    "ReduceL2": _op(_reduce(selection.norm, np.linalg.norm), "dh", **_REDUCE),
     "ReduceMax": _op(_reduce(torch.amax, np.max), ".h", **_REDUCE),
     "ReduceMean": _op(_reduce(torch.mean, np.mean), ".h", **_REDUCE),
     "ReduceMin": _op(_reduce(torch.amin, np.min), ".h", **_REDUCE),
@@ -340,6 +333,7 @@ OPERATORS: dict[str, Operator] = {
     "Sqrt": _op(_unary(torch.sqrt, np.sqrt), "."),
     "Squeeze": _op(_squeeze, ".h"),
     "Sub": _op(_binary(operator.sub), ".."),
+    "TopK": _op(selection.top_k, "dh", axis=-1, largest=1, sorted=1),
     "Tanh": _op(_unary(torch.tanh), "d"),
     "Transpose": _op(_transpose, ".", perm=None),
     "Unsqueeze": _op(_unsqueeze, ".h"),

@@ -55,6 +55,7 @@ def export_graph(
     inputs: list[str],
     outputs: list[str],
     dynamic: dict[str, dict[int, str]],
+    fold: bool = True,
 ) -> tuple[bytes, float]:
     """Export a module to ONNX: trace with the first example, compare with OpenVINO on all of them.
 
@@ -66,6 +67,9 @@ def export_graph(
         Inputs in order; they should differ wherever `dynamic` says that sizes may.
     dynamic : dict
         By input and output, the names of the axes that may have any size.
+    fold : bool
+        Compute what follows from weights alone. Not for relative position biases, which are five times as
+        large as the weights; engines compute them when they load the graph.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def export_graph(
         file: Any = buffer
         torch.onnx.export(
             module, examples[0], file, input_names=inputs, output_names=outputs,
-            dynamic_axes=dynamic, opset_version=OPSET, dynamo=False,
+            dynamic_axes=dynamic, opset_version=OPSET, dynamo=False, do_constant_folding=fold,
         )  # fmt: skip
     for w in seen:
         # Torch's own layers look at sizes to check them; other code that does may bake one in, which is

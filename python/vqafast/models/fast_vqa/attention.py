@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
+from ..tracing import is_tracing
 from . import windows
-from .tracing import is_tracing
 
 if TYPE_CHECKING:
     from .config import Size, SwinConfig
@@ -171,13 +171,16 @@ class WindowAttention(nn.Module):
         qkv = qkv.reshape(-1, spaces, cut.tokens, 3, heads, qkv.shape[2] // (3 * heads))
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).flatten(2, 3).unbind(0)
         bias = base[None]
-        if plan.gate is not None and slope is not None:
-            bias = bias + plan.gate[:, None].to(base.dtype) * slope
-        if plan.mask is not None:
-            bias = bias + plan.mask[:, None].to(base.dtype)
+        if is_tracing():
+            plan = plan.with_zero(self.relative_position_bias_table[0, 0] * 0)
+        gate, mask, time_mask = plan.gate(), plan.mask(), plan.time_mask()
+        if gate is not None and slope is not None:
+            bias = bias + gate[:, None].to(base.dtype) * slope
+        if mask is not None:
+            bias = bias + mask[:, None].to(base.dtype)
         bias = bias.expand(spaces, -1, -1, -1).flatten(0, 1)[None]
-        if plan.time_mask is not None:
-            bias = bias + plan.time_mask[:, None].to(base.dtype)
+        if time_mask is not None:
+            bias = bias + time_mask[:, None].to(base.dtype)
             q, k, v = (t.unflatten(0, (-1, plan.times)) for t in (q, k, v))
         z = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
         z = z.reshape(-1, spaces, heads, cut.tokens, z.shape[-1]).transpose(2, 3)

@@ -14,7 +14,7 @@ from ..onnx_export import export_graph, noise, write_files
 from ..spec import Calibration, PoolingSpec, SamplingSpec, Scale
 from .config import MEAN, PRESETS, STD
 from .network import FastVQA
-from .spec import FastVqaSpec, FragmentView
+from .spec import FastVqaSpec, FragmentView, unit
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -81,6 +81,7 @@ def write_network(
         inputs=["clips"],
         outputs=["q"],
         dynamic={},
+        fold=False,
     )
     mean, deviation = config.rescale
     sampling = config.sampling
@@ -101,7 +102,7 @@ def write_network(
         source=_DOVER if config.name.startswith("dover") else _FAST,
         directory=Path(out),
         metadata={"random_weights": random},
-        view=FragmentView(sampling.grid, sampling.patch, sampling.frames, _in_unit(MEAN), _in_unit(STD)),
+        view=FragmentView(sampling.grid, sampling.patch, sampling.frames, unit(MEAN), unit(STD)),
     )
     written = write_files(out, spec, {"network.onnx": graph})
     assert isinstance(written, FastVqaSpec)
@@ -112,9 +113,3 @@ def sampling_spec(s: Sampling) -> SamplingSpec:
     """Describe the authors' choice of frames: clips, or one clip of runs spread over the video."""
     kind, count = ("segments", s.segments) if s.segments > 1 else ("clips", s.clips)
     return SamplingSpec(kind, n=count, burst=s.frames // s.segments, stride=s.interval, window=s.segments)
-
-
-def _in_unit(values: tuple[float, float, float]) -> tuple[float, float, float]:
-    """From 0..255 to 0..1."""
-    a, b, c = (v / 255.0 for v in values)
-    return a, b, c

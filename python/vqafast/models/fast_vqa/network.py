@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-    from .config import NetworkConfig
+    from .config import NetworkConfig, Size
 
 _WRAPPER = "state_dict"
 
@@ -117,10 +117,35 @@ def load_checkpoint(path: str | PathLike[str], config: NetworkConfig) -> dict[st
     """
     file = Path(path)
     state = {
-        _renamed(k, config): v for k, v in _read(file).items() if not k.startswith(config.left_out or ("\0",))
+        _renamed(k, config): v
+        for k, v in read_state(file).items()
+        if not k.startswith(config.left_out or ("\0",))
     }
     with torch.device("meta"):
         wanted = FastVQA(config).state_dict()
+    check_fit(file, config.name, state, wanted, config.backbone.window)
+    return state
+
+
+def check_fit(
+    file: Path, name: str, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], window: Size
+) -> None:
+    """Compare the tensors of a checkpoint with those of a network that has a Swin of `window`.
+
+    Parameters
+    ----------
+    file : Path
+    name : str
+        The network's, for messages.
+    state, wanted : mapping of str to Tensor
+        What the file has; what the network has, of which shapes matter and values do not.
+    window : tuple of int
+
+    Raises
+    ------
+    ModelError
+        When they do not fit: the message has every missing and unexpected name.
+    """
     missing = [k for k in wanted if k not in state]
     unexpected = [k for k in state if k not in wanted]
     wrong = [
@@ -130,20 +155,19 @@ def load_checkpoint(path: str | PathLike[str], config: NetworkConfig) -> dict[st
     ]
     if missing or unexpected or wrong:
         raise ModelError(
-            f"checkpoint {file.name} must be for {config.name}: missing {_listed(missing)}, "
+            f"checkpoint {file.name} must be for {name}: missing {_listed(missing)}, "
             f"unexpected {_listed(unexpected)}, wrong shape {_listed(wrong)}",
             path=str(file),
         )
-    index = relative_index(config.backbone.window)
+    index = relative_index(window)
     other = [
         k for k, v in state.items() if k.endswith(".relative_position_index") and not torch.equal(v, index)
     ]
     if other:
         raise ModelError(
-            f"checkpoint {file.name}: {_listed(other)} must be the index of window {config.backbone.window}",
+            f"checkpoint {file.name}: {_listed(other)} must be the index of window {window}",
             path=str(file),
         )
-    return state
 
 
 def _renamed(name: str, config: NetworkConfig) -> str:
@@ -153,7 +177,15 @@ def _renamed(name: str, config: NetworkConfig) -> str:
     return name
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's names and tensors without running code in it.
+
+    They may stand under "state_dict", with figures of their training beside it.
+
+    Raises
+    ------
+    MissingFile, ModelError
+    """
     if not file.is_file():
         raise MissingFile(f"checkpoint must be a file, got {str(file)!r}", path=str(file))
     try:
@@ -186,4 +218,4 @@ def _listed(names: list[str]) -> str:
     return f"[{', '.join(names)}]" if names else "none"
 
 
-__all__ = ["FastVQA", "load_checkpoint"]
+__all__ = ["FastVQA", "check_fit", "load_checkpoint", "read_state"]

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqafast.engines import Shapes
-from vqafast.errors import InvalidArgument, ModelError
 
-from ..graph_runtime import OneViewRuntime
+from ..graph_runtime import RunsRuntime
 from .fragments import fragments
 
 if TYPE_CHECKING:
@@ -23,14 +22,10 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 
 
-class FastVqaRuntime(OneViewRuntime):
+class FastVqaRuntime(RunsRuntime):
     """One loaded model; parameters as of `A2INetRuntime`. `batch` is not used: a call is one clip."""
 
     spec: FastVqaSpec
-    whole_windows = True
-    repeats = True
-    # A patch must lie in the picture once that is enlarged, and enlarging 32 pixels to 224 is enough.
-    min_side = 32
 
     def __init__(
         self,
@@ -67,30 +62,11 @@ class FastVqaRuntime(OneViewRuntime):
 
         A clip that lacks runs, because frames of them were damaged, goes on from its first run again.
         """
-        arrays, window = self.arrays, self.spec.sampling.window or 1
-        if not 1 <= len(views) <= window:
-            raise InvalidArgument(
-                f"quality_features: views must be the 1 to {window} runs of a clip, got {len(views)}"
-            )
+        arrays = self.arrays
+        runs = self.whole_clip(views)
         with arrays.work():
-            runs = [views[i % len(views)] for i in range(window)]
-            clip = arrays.concatenate(runs).swapaxes(0, 1)[None]
-            by_time = arrays.host(self._network.run({"clips": arrays.packed(clip)})["q"])
-        if by_time.shape[0] != 1 or by_time.shape[1] % window or not np.isfinite(by_time).all():
-            raise ModelError(
-                f"model {self.spec.name}: network.onnx must give finite scores (1, n * {window}), "
-                f"got {by_time.shape}"
-            )
-        by_run = by_time.reshape(window, -1).mean(axis=1, dtype=np.float64).astype(np.float32)
-        scores: Float32 = by_run[: len(views), None]
-        return scores
-
-    def member_scores(
-        self, quality: Float32, semantic: Float32 | None = None, constant: Float32 | None = None
-    ) -> Float32:
-        """Raw scores ``(1, T)`` of the runs of one clip: what `quality_features` gave."""
-        del semantic, constant
-        return np.ascontiguousarray(quality.T)
+            clip = arrays.packed(arrays.concatenate(runs).swapaxes(0, 1)[None])
+            return self.by_run(arrays.host(self._network.run({"clips": clip})["q"]), len(views))
 
 
 def input_shapes(view: FragmentView) -> dict[str, Shapes]:

@@ -44,20 +44,8 @@ class FastVqaSpec(ModelSpec):
 
 def parse(top: Fields, common: dict[str, Any]) -> FastVqaSpec:
     """Read the family's part; `common` has the fields of `ModelSpec`."""
-    view = top.section("view")
-    mean, std = view.numbers("mean", 3), view.numbers("std", 3, positive=True)
-    spec = FastVqaSpec(
-        **common,
-        pooling=PoolingSpec("raw_mean"),
-        view=FragmentView(
-            view.integer("grid", low=1),
-            view.integer("patch", low=1),
-            view.integer("frames", low=2),
-            (mean[0], mean[1], mean[2]),
-            (std[0], std[1], std[2]),
-        ),
-    )
-    view.done()
+    view = fragment_view(top.section("view"))
+    spec = FastVqaSpec(**common, pooling=PoolingSpec("raw_mean"), view=view)
     sampling = spec.sampling
     if sampling.kind not in ("clips", "segments") or spec.members != 1:
         raise ModelError(
@@ -72,7 +60,32 @@ def parse(top: Fields, common: dict[str, Any]) -> FastVqaSpec:
     return spec
 
 
+def fragment_view(f: Fields) -> FragmentView:
+    """Read a `FragmentView`."""
+    mean, std = f.numbers("mean", 3), f.numbers("std", 3, positive=True)
+    view = FragmentView(
+        f.integer("grid", low=1),
+        f.integer("patch", low=1),
+        f.integer("frames", low=2),
+        (mean[0], mean[1], mean[2]),
+        (std[0], std[1], std[2]),
+    )
+    f.done()
+    return view
+
+
+def unit(values: tuple[float, float, float]) -> tuple[float, float, float]:
+    """From 0..255 to 0..1."""
+    a, b, c = (v / 255.0 for v in values)
+    return a, b, c
+
+
 def to_json(spec: ModelSpec) -> dict[str, Any]:
     """Write the family's part."""
     assert isinstance(spec, FastVqaSpec)
-    return {"view": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(spec.view).items()}}
+    return {"view": listed(asdict(spec.view))}
+
+
+def listed(section: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as JSON has them."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in section.items()}

@@ -33,8 +33,8 @@ from torch.utils.checkpoint import checkpoint
 
 from vqafast.errors import InvalidArgument
 
+from ..tracing import TracerWarning, is_tracing
 from .attention import WindowAttention
-from .tracing import TracerWarning, is_tracing
 from .windows import adaptive_window, clip_window
 
 if TYPE_CHECKING:

@@ -87,24 +87,51 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Windows in scan order: `times` steps of time, each of S places.
+    """Windows in scan order: `times` steps of time, each of S places; biases follow from places of tokens.
+
+    As constants of a graph, biases themselves would be far larger than all weights.
 
     Attributes
     ----------
-    gate : Tensor or None
-        ``(S, N, N)`` float32, as for a group.
-    mask : Tensor or None
-        ``(S, N, N)`` float32: -100 between regions of space.
-    time_mask : Tensor or None
-        ``(times, N, N)`` float32: -100 between regions of time. Added to `mask` where both hold: next
-        to a token itself, e^-100 is as much 0 in float32 as e^-200.
+    rows, columns : Tensor or None
+        ``(S, N)`` float32: row and column of the fragment that a token lies in. None: no gate anywhere.
+    regions : Tensor or None
+        ``(S, N)`` float32: region of space that a token lies in. None: one region.
+    time_regions : Tensor or None
+        ``(times, N)`` float32: region of time. Masks of space and time add up where both hold: next to a
+        token itself, e^-100 is as much 0 in float32 as e^-200.
     """
 
     cut: Cut
     times: int
-    gate: Tensor | None
-    mask: Tensor | None
-    time_mask: Tensor | None
+    rows: Tensor | None
+    columns: Tensor | None
+    regions: Tensor | None
+    time_regions: Tensor | None
+
+    def with_zero(self, zero: Tensor) -> Grid:
+        """Add 0 to every place: a trace records what is made of traced values, and no more."""
+        there = (self.rows, self.columns, self.regions, self.time_regions)
+        return Grid(self.cut, self.times, *(None if p is None else p + zero for p in there))
+
+    def gate(self) -> Tensor | None:
+        """As for a group: ``(S, N, N)``."""
+        if self.rows is None or self.columns is None:
+            return None
+        return _apart(self.rows) + _apart(self.columns)
+
+    def mask(self) -> Tensor | None:
+        """``(S, N, N)``: -100 between regions of space."""
+        return None if self.regions is None else _apart(self.regions).clamp(max=1) * float(_MASKED)
+
+    def time_mask(self) -> Tensor | None:
+        """``(times, N, N)``: -100 between regions of time."""
+        return None if self.time_regions is None else _apart(self.time_regions).clamp(max=1) * float(_MASKED)
+
+
+def _apart(places: Tensor) -> Tensor:
+    """How far two tokens of a window are apart: ``(S, N)`` to ``(S, N, N)``."""
+    return (places[:, :, None] - places[:, None]).abs()
 
 
 def clip_window(size: Sequence[int], window: Size, shift: Size) -> tuple[Size, Size]:
@@ -163,11 +190,11 @@ def groups(
     for kind, members in found.items():
         patterns = [a.patterns[k] for a, k in zip(axes, kind, strict=True)]
         if kind[1:] not in gates:
-            gates[kind[1:]] = _tensor(_spread([p.gate for p in patterns]), device)
+            gates[kind[1:]] = _some(_spread([p.gate for p in patterns]), device)
         apart = [p.apart for p in patterns]
         key = b"".join(a.tobytes() for a in apart)
         if key not in masks:
-            masks[key] = _tensor(_masked(_spread(apart)), device)
+            masks[key] = _some(_masked(_spread(apart)), device)
         made.append(Group(start, start + len(members), gates[kind[1:]], masks[key]))
         start += len(members)
     places = [at for members in found.values() for at in members]
@@ -180,19 +207,38 @@ def grid(
 ) -> Grid:
     """Cut a map of `size` tokens in scan order; parameters as for `groups`."""
     axes = _axes(size, window, shift, fragments)
-    time, *space = axes
-    zeros = [np.zeros((w, w), np.float32) for w in window]
-    pairs = [
-        [a.patterns[k] for a, k in zip(space, kinds, strict=True)]
-        for kinds in product(*(a.kind for a in space))
-    ]
-    gates = [_spread([zeros[0], *(p.gate for p in pair)]) for pair in pairs]
-    masks = [_masked(_spread([zeros[0], *(p.apart for p in pair)])) for pair in pairs]
-    steps = [_masked(_spread([time.patterns[k].apart, *zeros[1:]])) for k in time.kind]
+    time, high, wide = axes
     places = list(product(*(range(len(a.kind)) for a in axes)))
     cut = _cut(size, window, axes, places, device)
-    stacked = [_tensor(np.stack(m), device) for m in (gates, masks, steps)]
-    return Grid(cut, len(time.kind), *stacked)
+
+    def over_space(rows: list[list[int]], columns: list[list[int]]) -> tuple[Floats, Floats]:
+        """One number of each token's row, and one of its column: ``(S, N)`` each."""
+        shape = (len(rows), len(columns), *window)
+        r = np.array(rows, np.float32)[:, None, None, :, None]
+        c = np.array(columns, np.float32)[None, :, None, None, :]
+        both = [np.broadcast_to(x, shape).reshape(-1, math.prod(window)) for x in (r, c)]
+        return both[0], both[1]
+
+    gates = over_space(high.in_windows(high.cells), wide.in_windows(wide.cells))
+    by_row, by_column = over_space(high.in_windows(high.regions), wide.in_windows(wide.regions))
+    steps = np.array(time.in_windows(time.regions), np.float32)[:, :, None, None]
+    by_time = np.broadcast_to(steps, (len(time.kind), *window)).reshape(len(time.kind), -1)
+    rows, columns = (_tensor(g, device) for g in gates) if any(map(_varies, gates)) else (None, None)
+    # An axis has three regions at most, so these numbers tell all pairs apart.
+    regions = by_row * 3 + by_column
+    return Grid(
+        cut,
+        len(time.kind),
+        rows,
+        columns,
+        _tensor(regions, device) if _varies(regions) else None,
+        _tensor(by_time, device) if _varies(by_time) else None,
+    )
+
+
+def _varies(places: Floats) -> bool:
+    """Whether two tokens of one window are at different places."""
+    return bool((places != places[:, :1]).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +250,15 @@ class _Pattern:
 @dataclass(frozen=True, slots=True)
 class _Axis:
     source: list[int]  # where every token of the padded, shifted axis was
+    cells: list[int]  # the fragment it lies in
+    regions: list[int]  # the region
+    window: int
     kind: list[int]  # of every window
     patterns: list[_Pattern]  # of every kind
+
+    def in_windows(self, values: list[int]) -> list[list[int]]:
+        """Cut what every token has into windows."""
+        return [values[i : i + self.window] for i in range(0, len(values), self.window)]
 
 
 def _axes(size: Size, window: Size, shift: Size, fragments: tuple[int, int] | None) -> list[_Axis]:
@@ -233,7 +286,7 @@ def _axis(size: int, window: int, shift: int, fragments: int) -> _Axis:
             kinds[key] = len(patterns)
             patterns.append(_Pattern(_distance(cell), np.sign(_distance(region))))
         kind.append(kinds[key])
-    return _Axis(source, kind, patterns)
+    return _Axis(source, cells, regions, window, kind, patterns)
 
 
 def nearest(at: int, cells: int, length: int) -> int:
@@ -263,10 +316,15 @@ def _masked(apart: Floats) -> Floats:
     return mask
 
 
-def _tensor(x: Floats, device: torch.device) -> Tensor | None:
+def _some(x: Floats, device: torch.device) -> Tensor | None:
+    """`x` on the device; None where it is 0 everywhere."""
+    return _tensor(x, device) if x.any() else None
+
+
+def _tensor(x: Floats, device: torch.device) -> Tensor:
     # Plans outlive the inference mode in which they may be made first.
     with torch.inference_mode(False):
-        return torch.from_numpy(x).to(device) if x.any() else None
+        return torch.from_numpy(x).to(device)
 
 
 def _cut(

@@ -1,0 +1,1 @@
+"""CLIP (Radford et al., ICML 2021), with which KSVQE and CLiF-VQA look at pictures."""
