@@ -45,6 +45,7 @@ class PlainRuntime:
         self._descriptors = SceneDescriptors().to(self.device)
         self.selector = self._head.selector
         self.member_scores = self._head.member_scores
+        self.readout = self._head.readout
 
     @contextmanager
     def reading(self, sampled: Sampled) -> Iterator[Sampled]:

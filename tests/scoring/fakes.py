@@ -108,6 +108,9 @@ class FakeRuntime:
         self.windows.append(len(quality))
         return (quality[:, 0] - quality[:, 0].mean() + len(quality))[None]
 
+    def readout(self, quality: np.ndarray, semantic: np.ndarray | None) -> None:
+        return None
+
 
 def window_scorer(
     runtime: FakeRuntime, window: int | None = 8, draws: int = 1, batch: int = 4

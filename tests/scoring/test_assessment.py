@@ -83,7 +83,7 @@ def test_unknown_keys_of_a_later_library_are_ignored():
 
 def test_documents_from_before_the_added_fields_are_read():
     data = example().to_dict()
-    for name in ("uncertainty", "display", "bitstream"):
+    for name in ("uncertainty", "display", "bitstream", "attributes", "maps"):
         del data[name]
     del data["segments"][0]["uncertainty"]
     assert a.Assessment.from_dict(data) == example()

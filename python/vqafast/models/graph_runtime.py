@@ -6,8 +6,10 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vqafast.engines import HEAD_ENGINES, Engine, create_engine
-from vqafast.errors import InvalidArgument, TooSmall, Unsupported
+from vqafast.errors import InvalidArgument, ModelError, TooSmall, Unsupported
 from vqafast.video.source import Sampled
 
 from .views import Target, selector_of
@@ -15,13 +17,13 @@ from .views import Target, selector_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from vqafast.engines import Shapes
     from vqafast.engines.arrays import Arrays
     from vqafast.video.sampling import Selector
 
+    from .readout import Readout
     from .spec import ModelSpec
 
 
@@ -125,6 +127,11 @@ class GraphRuntime:
                 path=path,
             )
 
+    def readout(self, quality: NDArray[np.float32], semantic: NDArray[np.float32] | None) -> Readout | None:
+        """Say what the features of a window tell beside its score; None for most models."""
+        del quality, semantic
+        return None
+
     @contextlib.contextmanager
     def reading(self, sampled: Sampled) -> Iterator[Sampled]:
         """Give the frames where the kernels of this device can read them.
@@ -147,3 +154,53 @@ class OneViewRuntime(GraphRuntime):
     def semantic_features(self, views: Sequence[Any]) -> NDArray[np.float32]:
         """Raise: there are none."""
         raise InvalidArgument(f"model {self.spec.name} has no semantic view, got {len(views)}")
+
+
+class RunsRuntime(OneViewRuntime):
+    """A network over clips: a sample is a run of frames, a window of samples is a clip.
+
+    Its features are scores already.
+    """
+
+    whole_windows = True
+    repeats = True
+    # A fragment must lie in the picture once that is enlarged, and enlarging 32 pixels to 224 is enough.
+    min_side = 32
+
+    def whole_clip(self, views: Sequence[Any]) -> list[Any]:
+        """All runs of a clip: one that lacks runs goes on from its first run again.
+
+        Raises
+        ------
+        InvalidArgument
+            When there is none, or more than belong to a clip.
+        """
+        window = self.spec.sampling.window or 1
+        if not 1 <= len(views) <= window:
+            raise InvalidArgument(
+                f"quality_features: views must be the 1 to {window} runs of a clip, got {len(views)}"
+            )
+        return [views[i % len(views)] for i in range(window)]
+
+    def by_run(self, by_time: NDArray[np.float32], runs: int) -> NDArray[np.float32]:
+        """Scores ``(runs, 1)`` of a clip's first runs, from scores ``(1, n * window)`` over its time."""
+        window = self.spec.sampling.window or 1
+        good = by_time.ndim == 2 and len(by_time) == 1 and by_time.shape[1] % window == 0
+        if not good or not np.isfinite(by_time).all():
+            raise ModelError(
+                f"model {self.spec.name}: network.onnx must give finite scores (1, n * {window}), "
+                f"got {by_time.shape}"
+            )
+        means = by_time.reshape(window, -1).mean(axis=1, dtype=np.float64).astype(np.float32)
+        first: NDArray[np.float32] = means[:runs, None]
+        return first
+
+    def member_scores(
+        self,
+        quality: NDArray[np.float32],
+        semantic: NDArray[np.float32] | None = None,
+        constant: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Raw scores ``(1, T)`` of the runs of one clip: what `quality_features` gave."""
+        del semantic, constant
+        return np.ascontiguousarray(quality[:, :1].T)

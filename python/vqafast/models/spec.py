@@ -196,6 +196,16 @@ class ModelSpec:
     uncertainty: Uncertainty | None = None
     bitstream: BitstreamView | None = None
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of what the model says beside its score; see `vqafast.models.readout`."""
+        return ()
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the model says how good each region is."""
+        return False
+
     def file(self, name: str) -> Path:
         """Path of a weights file that model.json lists; `ModelError` if it lists none such."""
         if name not in self.files:

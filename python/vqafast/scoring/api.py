@@ -65,10 +65,13 @@ def assess(
     window: float | None = None,
     progress: Callable[[Progress], None] | None = None,
     display: DisplayLike | None = None,
+    maps: bool = False,
     **options: Unpack[ScorerOptions],
 ) -> Assessment:
     """Score a video and say everything about it; see `Scorer.assess` and `score`."""
-    return _scorer(options).assess(path, pooling=pooling, window=window, progress=progress, display=display)
+    return _scorer(options).assess(
+        path, pooling=pooling, window=window, progress=progress, display=display, maps=maps
+    )
 
 
 def assess_many(

@@ -134,6 +134,36 @@ class BitstreamValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Attribute:
+    """Something that the model sees in the video, such as "blurry": its mean over the sampled frames."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class RegionMaps:
+    """Quality and saliency by region of one sample.
+
+    Attributes
+    ----------
+    index, pts
+        First frame of the sample, as in `FrameScore`.
+    quality : tuple
+        ``[part][row][column]``: equal parts of the sample's frames, each cut into equal regions as
+        displayed. On the published scale, not clipped.
+    saliency : tuple
+        The same: the share that a region has in the score of the sample's window. The shares of a window
+        are 1 together.
+    """
+
+    index: int
+    pts: float
+    quality: tuple[tuple[tuple[float, ...], ...], ...]
+    saliency: tuple[tuple[tuple[float, ...], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """Which model gave the score; `weights_sha256` was verified when it was loaded."""
 
@@ -266,6 +296,10 @@ class Assessment:
     bitstream : tuple of BitstreamValue
         What a model that reads the coded stream was told of it, before it is moved into the range
         that the model knows; empty for others.
+    attributes : tuple of Attribute
+        What the model says beside the score; empty for most.
+    maps : tuple of RegionMaps
+        One for each of `frames`; empty unless they were asked for.
     """
 
     path: str
@@ -290,6 +324,8 @@ class Assessment:
     uncertainty: Uncertainty | None = None
     display: DisplayInfo | None = None
     bitstream: tuple[BitstreamValue, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    maps: tuple[RegionMaps, ...] = ()
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

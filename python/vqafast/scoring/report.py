@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from vqafast.errors import CorruptVideo, ModelError, NoFrames
 from vqafast.scoring.assessment import (
     Assessment,
+    Attribute,
     BitstreamValue,
     Counts,
     DisplayInfo,
     FrameScore,
     ModelInfo,
+    RegionMaps,
     SamplingInfo,
     Scale,
     Segment,
@@ -30,6 +32,8 @@ from vqafast.scoring.uncertainty import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from vqafast.models.spec import ModelSpec
     from vqafast.scoring.windows import Series, StageClock
@@ -66,6 +70,7 @@ class RunInfo:
     warnings: tuple[WarningNote, ...]
     display: Display | None = None
     bitstream: tuple[BitstreamValue, ...] = ()
+    maps: bool = False
 
 
 def pooler_of(spec: ModelSpec) -> Pooler:
@@ -159,7 +164,34 @@ def assemble(
         uncertainty=judge.of(score, pooling),
         display=None if run.display is None else display_of(run.display, info),
         bitstream=run.bitstream,
+        attributes=attributes_of(spec, series),
+        maps=maps_of(series, pooler) if run.maps else (),
     )
+
+
+def attributes_of(spec: ModelSpec, series: Series) -> tuple[Attribute, ...]:
+    """Mean of each attribute over the samples, weighing all alike."""
+    rows = [r.attributes for r in series.readouts if r.attributes is not None]
+    if not rows:
+        return ()
+    means = np.concatenate(rows).mean(axis=0, dtype=np.float64)
+    return tuple(Attribute(n, float(v)) for n, v in zip(spec.attributes, means, strict=True))
+
+
+def maps_of(series: Series, pooler: Pooler) -> tuple[RegionMaps, ...]:
+    """Maps of every sample, qualities on the published scale."""
+    # Clipping would hide how far a region lies beyond the ends.
+    unclipped = replace(pooler.calibration, clip=False)
+    maps = [r.maps for r in series.readouts if r.maps is not None]
+    rows = [pair for m in maps for pair in zip(unclipped.apply(m.quality), m.saliency, strict=True)]
+    return tuple(
+        RegionMaps(index, pts, _nested(quality), _nested(saliency))
+        for index, pts, (quality, saliency) in zip(series.index, series.pts, rows, strict=True)
+    )
+
+
+def _nested(array: NDArray[np.floating[Any]]) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    return tuple(tuple(tuple(float(x) for x in row) for row in part) for part in array)
 
 
 def display_of(display: Display, info: VideoInfo) -> DisplayInfo:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
 from vqafast.engines import DEFAULT_ENGINES, check_engine
-from vqafast.errors import InvalidArgument
+from vqafast.errors import InvalidArgument, Unsupported
 from vqafast.models.families import create_runtime
 from vqafast.scoring import _bitstream, pipeline
 from vqafast.scoring._open import open_source
@@ -171,6 +171,7 @@ class Scorer:
         window: float | None = None,
         progress: Callable[[Progress], None] | None = None,
         display: DisplayLike | None = None,
+        maps: bool = False,
     ) -> Assessment:
         """Score a video and say everything about it.
 
@@ -189,14 +190,22 @@ class Scorer:
             ends the run.
         display : (width, height), optional
             For this video, instead of the scorer's.
+        maps : bool
+            Keep quality and saliency by region (`Assessment.maps`), for models that have them.
 
         Raises
         ------
         VqafastError
             When the video cannot be scored; ``code`` says why and ``path`` which.
+        Unsupported
+            For maps of a model that has none.
         """
         pooling = self._checked(pooling, window)
-        return self._assess(path, pooling, window, progress, display)
+        if maps and not self.spec.has_maps:
+            raise Unsupported(
+                f"maps: the model must have them, and {self.spec.name} scores the whole picture"
+            )
+        return self._assess(path, pooling, window, progress, display, maps=maps)
 
     def assess_many(
         self,
@@ -247,6 +256,8 @@ class Scorer:
         window: float | None,
         progress: Callable[[Progress], None] | None,
         display: DisplayLike | None,
+        *,
+        maps: bool = False,
     ) -> Assessment:
         began = time.perf_counter()
         clock = StageClock()
@@ -255,7 +266,7 @@ class Scorer:
         with open_source(path, self._run.threads, self._gpu, dali=self._dali, selector=selector) as opened:
             size = self._scored_size(opened.source.info, run.display)
             values, notes = _bitstream.read(self.spec, opened.source, size)
-            run = replace(run, bitstream=values, warnings=(*run.warnings, *notes))
+            run = replace(run, bitstream=values, warnings=(*run.warnings, *notes), maps=maps)
             clock.add("open", began)
             constant = _bitstream.vector(self.spec, values)
             series = pipeline.run(

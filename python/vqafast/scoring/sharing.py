@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from vqafast.models.readout import Readout
     from vqafast.scoring.windows import Features, Runtime, View
     from vqafast.video.sampling import Selector
     from vqafast.video.source import Sampled
@@ -95,6 +96,10 @@ class SharedRuntime:
     ) -> Features:
         """Raw outputs ``(K, T)`` of one window, by itself: its samples see each other."""
         return self._call(self._scores, (quality, semantic, constant), len(quality), joins=False)
+
+    def readout(self, quality: Features, semantic: Features | None) -> Readout | None:
+        """As of the runtime; no graph runs."""
+        return self.runtime.readout(quality, semantic)
 
     def _scores(self, argument: tuple[Features, Features | None, Features | None]) -> Features:
         return self.runtime.member_scores(*argument)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from vqafast.models.readout import Readout
     from vqafast.video.display import Scaler
     from vqafast.video.sampling import Selector
     from vqafast.video.source import Sampled
@@ -88,6 +89,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def readout(self, quality: Features, semantic: Features | None) -> Readout | None:
+        """Say what else these features tell; None for models that say no more than a score."""
+        ...
+
 
 @dataclass(slots=True)
 class StageClock:
@@ -142,7 +147,8 @@ class Series:
 
     ``raw[d][t]`` is frame t under draw d, the mean over the model's heads; ``members[d][m][t]`` is
     that of head m, and empty when there is one head; ``window_starts`` has the t at which each
-    window begins; `incomplete` is True when a sample that is scored lacks frames of its burst.
+    window begins; `readouts` has what each window says under draw 0, if the model says anything;
+    `incomplete` is True when a sample that is scored lacks frames of its burst.
     """
 
     draws: int
@@ -150,6 +156,7 @@ class Series:
     index: list[int] = field(default_factory=list)
     pts: list[float] = field(default_factory=list)
     window_starts: list[int] = field(default_factory=list)
+    readouts: list[Readout] = field(default_factory=list)
     raw: list[list[float]] = field(init=False)
     members: list[list[list[float]]] = field(init=False)
 
@@ -284,6 +291,8 @@ class WindowScorer:
             quality = np.concatenate(parts)
             scores = self._runtime.member_scores(quality, semantic, self._constant)
             self.series.add(draw, scores)
+            readout = self._runtime.readout(quality, semantic) if draw == 0 else None
+            self.series.readouts += [] if readout is None else [readout]
             parts.clear()
         self.series.index += [index for index, _ in self._held]
         self.series.pts += [pts for _, pts in self._held]
