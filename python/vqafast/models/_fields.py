@@ -67,6 +67,14 @@ class Fields:
             raise self._wrong(name, f"an integer >= {low}", value)
         return value
 
+    def integers(self, name: str, *, low: int) -> tuple[int, ...]:
+        """Read a list of one or more integers."""
+        value = self._get(name, _MISSING)
+        good = isinstance(value, list) and value
+        if not good or any(not isinstance(v, int) or isinstance(v, bool) or v < low for v in value):
+            raise self._wrong(name, f"a list of one or more integers >= {low}", value)
+        return tuple(value)
+
     def optional_integer(self, name: str, *, low: int) -> int | None:
         return None if self._get(name, None) is None else self.integer(name, low=low)
 

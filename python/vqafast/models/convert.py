@@ -16,7 +16,7 @@ _FRAGMENTS = (
     "dover-technical",
 )  # fmt: skip
 #: What ``--from`` takes.
-SYSTEMS: tuple[str, ...] = (*_HEADS, *_FRAGMENTS)
+SYSTEMS: tuple[str, ...] = (*_HEADS, *_FRAGMENTS, "clif-vqa")
 
 
 def convert(
@@ -55,7 +55,9 @@ def convert(
     if system not in SYSTEMS:
         raise InvalidArgument(f"models add: from must be one of {', '.join(SYSTEMS)}, got {system!r}")
     try:
-        if system in _FRAGMENTS:
+        if system == "clif-vqa":
+            _clif_vqa(checkpoint, out, backbone, dataset, random_weights)
+        elif system in _FRAGMENTS:
             _fragments(system, checkpoint, out, backbone or dataset, random_weights)
         else:
             _head(system, checkpoint, out, backbone, dataset, random_weights)
@@ -77,6 +79,25 @@ def _fragments(
             "--random-weights without one, whose scores mean nothing"
         )
     convert_network(system, checkpoint, out)
+
+
+def _clif_vqa(
+    checkpoint: str | PathLike[str] | None,
+    out: Path,
+    clip: str | PathLike[str] | None,
+    dataset: str | None,
+    random_weights: bool,
+) -> None:
+    from .clif_vqa.convert import convert as convert_clif_vqa
+
+    if dataset is not None:
+        raise InvalidArgument("models add: clif-vqa takes no dataset")
+    if checkpoint is not None or not random_weights:
+        raise InvalidArgument(
+            "models add: clif-vqa has no published weights: train them (vqafast train clif-vqa), or give "
+            "--random-weights without a checkpoint, whose scores mean nothing"
+        )
+    convert_clif_vqa(out, clip=clip)
 
 
 def _head(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .clif_vqa.spec import ClifVqaSpec
 from .fast_vqa.spec import FastVqaSpec
 from .spec import A2INetSpec
 from .vsfa.spec import VsfaSpec
@@ -12,11 +13,12 @@ if TYPE_CHECKING:
     from vqafast.engines import Shapes
 
     from .a2inet.runtime import A2INetRuntime
+    from .clif_vqa.runtime import ClifVqaRuntime
     from .fast_vqa.runtime import FastVqaRuntime
     from .spec import ModelSpec
     from .vsfa.runtime import VsfaRuntime
 
-    LoadedModel = A2INetRuntime | FastVqaRuntime | VsfaRuntime
+    LoadedModel = A2INetRuntime | ClifVqaRuntime | FastVqaRuntime | VsfaRuntime
 
 
 def create_runtime(spec: ModelSpec, **options: Any) -> LoadedModel:
@@ -33,6 +35,10 @@ def create_runtime(spec: ModelSpec, **options: Any) -> LoadedModel:
         from .a2inet.runtime import A2INetRuntime
 
         return A2INetRuntime(spec, **options)
+    if isinstance(spec, ClifVqaSpec):
+        from .clif_vqa.runtime import ClifVqaRuntime
+
+        return ClifVqaRuntime(spec, **options)
     if isinstance(spec, FastVqaSpec):
         from .fast_vqa.runtime import FastVqaRuntime
 
@@ -53,6 +59,10 @@ def backbone_inputs(spec: ModelSpec, batch: int) -> dict[str, dict[str, Shapes]]
 
         names = [name for name in ("quality", "semantic") if f"{name}.onnx" in spec.files]
         return {name: backbone_shapes(spec, name, batch) for name in names}
+    if isinstance(spec, ClifVqaSpec):
+        from .clif_vqa.runtime import input_shapes as both_shapes
+
+        return both_shapes(spec)
     if isinstance(spec, FastVqaSpec):
         from .fast_vqa.runtime import input_shapes as clip_shapes
 

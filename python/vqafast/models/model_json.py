@@ -12,7 +12,10 @@ from vqafast.errors import ModelError
 from vqafast.ops.scene_statistics import SCENE_MAPS
 
 from ._fields import Fields
+from .clif_vqa import spec as clif_vqa
 from .fast_vqa import spec as fast_vqa
+from .ksvqe import spec as ksvqe
+from .kvq import spec as kvq
 from .spec import (
     A2INetSpec,
     BitstreamView,
@@ -294,7 +297,10 @@ class _Family:
 
 FAMILIES: dict[str, _Family] = {
     "a2inet": _Family(_parse_a2inet, _a2inet_to_json),
+    "clif_vqa": _Family(clif_vqa.parse, clif_vqa.to_json),
     "fast_vqa": _Family(fast_vqa.parse, fast_vqa.to_json),
+    "ksvqe": _Family(ksvqe.parse, ksvqe.to_json),
+    "kvq": _Family(kvq.parse, kvq.to_json),
     "vsfa": _Family(vsfa.parse, vsfa.to_json),
 }
 

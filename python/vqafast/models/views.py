@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,25 @@ def patch_crops(frame: Frame, view: QualityView, *, draw: int, seed: int) -> NDA
     return patch_grid(width, height, nx, ny, view.size, view.align, draw, seed)
 
 
+class SquareView(Protocol):
+    """Pixels a side of a picture, and the normalisation of its RGB in 0..1."""
+
+    @property
+    def side(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """See above."""
+        ...
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """See above."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where views are made: arrays of the engine that reads them, in float32 or float16."""
@@ -178,6 +197,23 @@ def semantic_view(frame: Frame, view: SemanticView, *, threads: int, target: Tar
         out_width, out_height = fit_short_side(*shown, view.short_side)
         out = (out_height, out_width)
     return _ingest(frame, crops, view, threads, target, out)
+
+
+def square_view(frame: Frame, view: SquareView, *, threads: int, target: Target = HOST) -> Any:
+    """The whole picture as ``(1, 3, side, side)``, whatever its shape, on the device of `target`."""
+    width, height = oriented_size(frame)
+    shape = (view.side, view.side)
+    return frame_ingest(
+        frame,
+        np.array([[0, 0, width, height]], dtype=np.int32),
+        shape,
+        mean=view.mean,
+        std=view.std,
+        dtype=target.dtype,
+        threads=threads,
+        stream=target.arrays.stream,
+        out=target.arrays.empty((1, 3, *shape), target.dtype),
+    )
 
 
 def _ingest(
