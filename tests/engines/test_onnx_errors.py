@@ -147,8 +147,8 @@ UNSUPPORTED: dict[str, tuple[Callable[[], bytes], str]] = {
         "output 'y' must be FLOAT, got INT64",
     ),
     "type of a constant": (
-        lambda: model([one("Add", "x", "c")], [2], {"c": np.ones(2)}),
-        "constants must be of type .*, got DOUBLE in 'c'",
+        lambda: model([one("Add", "x", "c")], [2], {"c": np.ones(2, np.float16)}),
+        "constants must be of type .*, got FLOAT16 in 'c'",
     ),
     "type of a cast": (
         lambda: model([one("Cast", "x", out="i", to=6), one("Cast", "i", to=1)], [2]),

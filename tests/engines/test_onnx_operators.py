@@ -207,6 +207,12 @@ SINGLE: dict[str, tuple[Any, ...]] = {
     "gather fixed elements": (
         [one("GatherElements", "x", "i", axis=1)], (2, 3), {"i": np.array([[0, 2], [1, 1]])},
     ),
+    "product of a shape": (
+        [one("Shape", "x", out="s"), one("ReduceProd", "s", out="p", keepdims=0),
+         one("Unsqueeze", "p", "a", out="n"),
+         one("Reshape", "x", "n")],
+        (2, 3, 4), {"a": i64(0)},
+    ),
     "reduce nothing": ([one("ReduceSum", "x", noop_with_empty_axes=1)], (2, 3), {}),
 }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path as FilePath
 from typing import Annotated
 
 import typer
@@ -14,6 +16,13 @@ from vqafast.scoring.assessment import Assessment  # noqa: TC001 - typer reads t
 
 Path = Annotated[str, typer.Argument(help="Video file; - is standard input (YUV4MPEG2 as it comes).")]
 Frames = Annotated[bool, typer.Option("--frames", help="Frame scores as CSV: index,pts,score.")]
+Maps = Annotated[
+    FilePath | None,
+    typer.Option(
+        "--maps",
+        help="Write quality and saliency by region: .npz, or .png to look at. For models that have them.",
+    ),
+]
 _MOST_ROWS = 40
 
 
@@ -33,16 +42,20 @@ def command(
     display: options.Display = None,
     as_json: options.Json = False,
     frames: Frames = False,
+    maps: Maps = None,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Say everything about a video: frame scores, segments, provenance, timings, warnings."""
     # Engines and codecs are loaded only by the commands that use them.
+    from vqafast.scoring.maps import check_target
     from vqafast.scoring.scorer import Scorer
 
     with reporting(debug):
         if as_json and frames:
             raise InvalidArgument("assess: give --json or --frames, not both (--json has the frames)")
+        if maps is not None:
+            check_target(maps, path)
         length = options.seconds(window)
         scorer = Scorer(
             model,
@@ -56,7 +69,13 @@ def command(
             display=display,
         )
         with Bar(path, enabled=not quiet) as bar:
-            result = scorer.assess(path, pooling=pooling, window=length, progress=bar)
+            result = scorer.assess(path, pooling=pooling, window=length, progress=bar, maps=maps is not None)
+        if maps is not None:
+            low, high = scorer.write_maps(result, maps)
+            d = digits(result.scale)
+            note = "; red is the lowest and blue the highest" if maps.suffix == ".png" else ""
+            if not quiet:
+                print(f"maps: {maps}, local quality {low:.{d}f}..{high:.{d}f}{note}", file=sys.stderr)
         if not quiet:
             warn(result.warnings)
         if as_json:
@@ -132,6 +151,8 @@ def _facts(result: Assessment) -> list[tuple[str, str]]:
         on = result.display
         facts.insert(-3, ("display", f"{on.width}x{on.height}, the picture on it {on.shown_width}x"
                                      f"{on.shown_height}"))  # fmt: skip
+    if result.attributes:
+        facts.insert(-3, ("attributes", ", ".join(f"{a.name} {a.value:.3f}" for a in result.attributes)))
     if result.bitstream:
         facts.insert(-3, ("bitstream", ", ".join(f"{b.name} {b.value:.3g}" for b in result.bitstream)))
     return facts

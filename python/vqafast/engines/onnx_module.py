@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .base import Array
 
 OPSETS = (17, 18)
+_DOUBLE = 11
 _CONSTANT = ("value", "value_float", "value_floats", "value_int", "value_ints")
 _SEVERAL_OUTPUTS = ("GRU", "Split", "TopK")
 
@@ -341,6 +342,9 @@ def _constant(proto: Any) -> Array:
 
 
 def _array(tensor: Any, name: str) -> Array:
+    if tensor.data_type == _DOUBLE:
+        # Scales and small numbers that torch writes so; graphs have no other use for the type.
+        return np.asarray(onnx.numpy_helper.to_array(tensor), np.float32)
     if tensor.data_type not in DTYPES:
         names = [onnx.TensorProto.DataType.Name(t) for t in DTYPES]
         got = onnx.TensorProto.DataType.Name(tensor.data_type)

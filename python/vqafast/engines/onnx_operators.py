@@ -317,6 +317,7 @@ OPERATORS: dict[str, Operator] = {
     "ReduceMax": _op(_reduce(torch.amax, np.max), ".h", **_REDUCE),
     "ReduceMean": _op(_reduce(torch.mean, np.mean), ".h", **_REDUCE),
     "ReduceMin": _op(_reduce(torch.amin, np.min), ".h", **_REDUCE),
+    "ReduceProd": _op(_reduce(torch.prod, np.prod), "hh", **_REDUCE),
     "ReduceSum": _op(_reduce(torch.sum, np.sum), ".h", **_REDUCE),
     "Relu": _op(_unary(torch.relu), "d"),
     "Reshape": _op(_reshape, ".h", allowzero=0),

@@ -284,6 +284,12 @@ class Scorer:
             total = time.perf_counter() - began
             return assemble(run, opened.source, series, clock, total, pooling=pooling, window=window)
 
+    def write_maps(self, result: Assessment, path: str | os.PathLike[str]) -> tuple[float, float]:
+        """Write the maps of an assessment by this scorer; see `vqafast.scoring.maps.write`."""
+        from vqafast.scoring import maps
+
+        return maps.write(result, path, self._model.selector())
+
     def stream(
         self,
         width: int,
