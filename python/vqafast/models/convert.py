@@ -15,8 +15,10 @@ _FRAGMENTS = (
     "fast-vqa-b", "fast-vqa-m", "fast-vqa-m-v0.3", "fastervqa", "fastervqa-ms", "fastervqa-mt",
     "dover-technical",
 )  # fmt: skip
+# No weights of their authors are to be had.
+_UNPUBLISHED = ("clif-vqa", "kvq")
 #: What ``--from`` takes.
-SYSTEMS: tuple[str, ...] = (*_HEADS, *_FRAGMENTS, "clif-vqa")
+SYSTEMS: tuple[str, ...] = (*_HEADS, *_FRAGMENTS, "ksvqe", *_UNPUBLISHED)
 
 
 def convert(
@@ -55,9 +57,9 @@ def convert(
     if system not in SYSTEMS:
         raise InvalidArgument(f"models add: from must be one of {', '.join(SYSTEMS)}, got {system!r}")
     try:
-        if system == "clif-vqa":
-            _clif_vqa(checkpoint, out, backbone, dataset, random_weights)
-        elif system in _FRAGMENTS:
+        if system in _UNPUBLISHED:
+            _unpublished(system, checkpoint, out, backbone, dataset, random_weights)
+        elif system == "ksvqe" or system in _FRAGMENTS:
             _fragments(system, checkpoint, out, backbone or dataset, random_weights)
         else:
             _head(system, checkpoint, out, backbone, dataset, random_weights)
@@ -69,8 +71,6 @@ def convert(
 def _fragments(
     system: str, checkpoint: str | PathLike[str] | None, out: Path, beside: str | None, random_weights: bool
 ) -> None:
-    from .fast_vqa.convert import convert as convert_network
-
     if beside is not None:
         raise InvalidArgument(f"models add: {system} takes its checkpoint alone, no backbone and no dataset")
     if (checkpoint is None) != random_weights:
@@ -78,26 +78,41 @@ def _fragments(
             f"models add: {system} needs its authors' checkpoint (see docs/models.md for where it is), or "
             "--random-weights without one, whose scores mean nothing"
         )
+    if system == "ksvqe":
+        from .ksvqe.convert import convert as convert_ksvqe
+
+        convert_ksvqe(checkpoint, out)
+        return
+    from .fast_vqa.convert import convert as convert_network
+
     convert_network(system, checkpoint, out)
 
 
-def _clif_vqa(
+def _unpublished(
+    system: str,
     checkpoint: str | PathLike[str] | None,
     out: Path,
-    clip: str | PathLike[str] | None,
+    backbone: str | PathLike[str] | None,
     dataset: str | None,
     random_weights: bool,
 ) -> None:
-    from .clif_vqa.convert import convert as convert_clif_vqa
-
-    if dataset is not None:
-        raise InvalidArgument("models add: clif-vqa takes no dataset")
+    if dataset is not None or (backbone is not None and system == "kvq"):
+        raise InvalidArgument(
+            f"models add: {system} takes no dataset{' and no backbone' * (system == 'kvq')}"
+        )
     if checkpoint is not None or not random_weights:
         raise InvalidArgument(
-            "models add: clif-vqa has no published weights: train them (vqafast train clif-vqa), or give "
+            f"models add: {system} has no published weights: train them (vqafast train {system}), or give "
             "--random-weights without a checkpoint, whose scores mean nothing"
         )
-    convert_clif_vqa(out, clip=clip)
+    if system == "kvq":
+        from .kvq.convert import convert as convert_kvq
+
+        convert_kvq(out)
+        return
+    from .clif_vqa.convert import convert as convert_clif_vqa
+
+    convert_clif_vqa(out, clip=backbone)
 
 
 def _head(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from .clif_vqa.spec import ClifVqaSpec
 from .fast_vqa.spec import FastVqaSpec
+from .ksvqe.spec import KsvqeSpec
+from .kvq.spec import KvqSpec
 from .spec import A2INetSpec
 from .vsfa.spec import VsfaSpec
 
@@ -15,10 +17,12 @@ if TYPE_CHECKING:
     from .a2inet.runtime import A2INetRuntime
     from .clif_vqa.runtime import ClifVqaRuntime
     from .fast_vqa.runtime import FastVqaRuntime
+    from .ksvqe.runtime import KsvqeRuntime
+    from .kvq.runtime import KvqRuntime
     from .spec import ModelSpec
     from .vsfa.runtime import VsfaRuntime
 
-    LoadedModel = A2INetRuntime | ClifVqaRuntime | FastVqaRuntime | VsfaRuntime
+    LoadedModel = A2INetRuntime | ClifVqaRuntime | FastVqaRuntime | KsvqeRuntime | KvqRuntime | VsfaRuntime
 
 
 def create_runtime(spec: ModelSpec, **options: Any) -> LoadedModel:
@@ -43,6 +47,14 @@ def create_runtime(spec: ModelSpec, **options: Any) -> LoadedModel:
         from .fast_vqa.runtime import FastVqaRuntime
 
         return FastVqaRuntime(spec, **options)
+    if isinstance(spec, KsvqeSpec):
+        from .ksvqe.runtime import KsvqeRuntime
+
+        return KsvqeRuntime(spec, **options)
+    if isinstance(spec, KvqSpec):
+        from .kvq.runtime import KvqRuntime
+
+        return KvqRuntime(spec, **options)
     assert isinstance(spec, VsfaSpec)
     from .vsfa.runtime import VsfaRuntime
 
@@ -67,6 +79,14 @@ def backbone_inputs(spec: ModelSpec, batch: int) -> dict[str, dict[str, Shapes]]
         from .fast_vqa.runtime import input_shapes as clip_shapes
 
         return {"network": clip_shapes(spec.view)}
+    if isinstance(spec, KsvqeSpec):
+        from .ksvqe.runtime import input_shapes as fragment_shapes
+
+        return {"network": fragment_shapes(spec)}
+    if isinstance(spec, KvqSpec):
+        from .kvq.runtime import input_shapes as picture_shapes
+
+        return {"network": picture_shapes(spec.view)}
     from .vsfa.runtime import input_shapes as frame_shapes
 
     return {"backbone": frame_shapes(batch)}

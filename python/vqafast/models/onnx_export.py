@@ -131,6 +131,14 @@ def _parity(
     return worst
 
 
+def weights_of(module: nn.Module) -> bytes:
+    """Parameters and buffers by name as safetensors, from which training can go on."""
+    from safetensors.torch import save
+
+    # Copies: safetensors refuses tensors that share memory, as tied layers do.
+    return save({name: t.detach().cpu().contiguous().clone() for name, t in module.state_dict().items()})
+
+
 def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
     """Normal numbers from a seed."""
     # A generator of our own: exporting must not move the caller's.

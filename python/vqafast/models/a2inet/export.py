@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vqafast.errors import InvalidArgument
 
-from ..onnx_export import export_graph, noise, write_files
+from ..onnx_export import export_graph, noise, weights_of, write_files
 from ..spec import (
     A2INetSpec,
     Calibration,
@@ -212,18 +212,12 @@ def _temporal(head: A2INetHead) -> tuple[bytes, float]:
 
 
 def _weights(modules: Mapping[str, nn.Module | None], keep: Sequence[str]) -> dict[str, bytes]:
-    if not keep:
-        return {}
-    from safetensors.torch import save
-
     written = {}
     for name in keep:
         module = modules.get(name)
         if module is None:
             raise InvalidArgument(f"export: keep must name modules that there are, got {name!r}")
-        # Copies: safetensors refuses tensors that share memory, as tied layers do.
-        state = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in module.state_dict().items()}
-        written[f"{name}.safetensors"] = save(state)
+        written[f"{name}.safetensors"] = weights_of(module)
     return written
 
 

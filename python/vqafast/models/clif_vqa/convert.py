@@ -13,7 +13,7 @@ from ..clip.extractor import SemanticExtractor, random_extractor
 from ..fast_vqa.config import MEAN, STD
 from ..fast_vqa.convert import sampling_spec
 from ..fast_vqa.spec import FragmentView, unit
-from ..onnx_export import export_graph, noise, write_files
+from ..onnx_export import export_graph, noise, weights_of, write_files
 from ..spec import Calibration, PoolingSpec, Scale
 from .config import ClifConfig
 from .network import ClifVqa
@@ -124,6 +124,7 @@ def write_network(
         descriptions=config.descriptions,
         **fields,
     )
-    written = write_files(out, spec, {f"{name}.onnx": graph for name, (graph, _) in graphs.items()})
+    contents = {f"{name}.onnx": graph for name, (graph, _) in graphs.items()}
+    written = write_files(out, spec, contents | {"network.safetensors": weights_of(net)})
     assert isinstance(written, ClifVqaSpec)
     return written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own abbreviation
 
 from vqafast.errors import InvalidArgument
 
-from ..tracing import is_tracing
+from ..tracing import fixed, is_tracing
 
 #: Of RGB in 0..1 (openai/CLIP, clip/clip.py).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -117,6 +118,15 @@ class _Transformer(nn.Module):
         self.resblocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
 
 
+@lru_cache(maxsize=8)
+def _stretch(old: int, new: int) -> Tensor:
+    """``(new^2, old^2)``: `interpolate`'s bicubic as a matrix, which any engine can apply."""
+    with torch.inference_mode(False):
+        every = torch.eye(old * old, dtype=torch.float64).reshape(-1, 1, old, old)
+        there = F.interpolate(every, size=(new, new), mode="bicubic", align_corners=False)
+        return there.reshape(old * old, new * new).T
+
+
 class ClipVisual(nn.Module):
     """Images to their place in the space of images and texts.
 
@@ -155,17 +165,28 @@ class ClipVisual(nn.Module):
         Parameters
         ----------
         images : Tensor
-            ``(B, 3, side, side)``: RGB in 0..1 normalised with `MEAN` and `STD`.
+            ``(B, 3, S, S)``, S a multiple of the patch: RGB in 0..1 normalised with `MEAN` and `STD`. The
+            positions of another size than the configuration's are stretched to it, bicubically.
         """
-        side = self.config.side
-        if not is_tracing() and (images.ndim != 4 or tuple(images.shape[1:]) != (3, side, side)):
-            raise InvalidArgument(
-                f"ClipVisual: images must be (B, 3, {side}, {side}), got {tuple(images.shape)}"
-            )
+        grid = fixed(images.shape[3:])[0] // self.config.patch
+        if not is_tracing():
+            side = grid * self.config.patch
+            if images.ndim != 4 or grid < 1 or tuple(images.shape[1:]) != (3, side, side):
+                raise InvalidArgument(
+                    f"ClipVisual: images must be (B, 3, S, S), S a multiple of {self.config.patch}, "
+                    f"got {tuple(images.shape)}"
+                )
         patches = self.conv1(images).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(patches.shape[0], 1, -1)
-        out: Tensor = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
+        out: Tensor = self.ln_pre(torch.cat([first, patches], dim=1) + self._positions(grid))
         return out
+
+    def _positions(self, grid: int) -> Tensor:
+        own = self.positional_embedding
+        if grid == self.config.grid:
+            return own
+        stretch = _stretch(self.config.grid, grid).to(own)
+        return torch.cat([own[:1], stretch @ own[1:]])
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images, as for `embed`, to ``(B, out)``; the length of a row says nothing."""

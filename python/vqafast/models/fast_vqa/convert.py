@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vqafast.errors import InvalidArgument
 
-from ..onnx_export import export_graph, noise, write_files
+from ..onnx_export import export_graph, noise, weights_of, write_files
 from ..spec import Calibration, PoolingSpec, SamplingSpec, Scale
 from .config import MEAN, PRESETS, STD
 from .network import FastVQA
@@ -104,7 +104,7 @@ def write_network(
         metadata={"random_weights": random},
         view=FragmentView(sampling.grid, sampling.patch, sampling.frames, unit(MEAN), unit(STD)),
     )
-    written = write_files(out, spec, {"network.onnx": graph})
+    written = write_files(out, spec, {"network.onnx": graph, "network.safetensors": weights_of(net)})
     assert isinstance(written, FastVqaSpec)
     return written
 

@@ -23,7 +23,6 @@ Names and shapes of parameters and buffers are those of the authors' `SwinTransf
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,7 +32,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vqafast.errors import InvalidArgument
 
-from ..tracing import TracerWarning, is_tracing
+from ..tracing import fixed, is_tracing
 from .attention import WindowAttention
 from .windows import adaptive_window, clip_window
 
@@ -256,9 +255,5 @@ class SwinTransformer3D(nn.Module):
 
 
 def _size(clips: Tensor) -> Size:
-    """T, H, W as numbers: a traced graph holds for this size only."""
-    with warnings.catch_warnings():
-        if is_tracing():
-            warnings.simplefilter("ignore", TracerWarning)
-        t, h, w = (int(n) for n in clips.shape[2:])
+    t, h, w = fixed(clips.shape[2:])
     return t, h, w

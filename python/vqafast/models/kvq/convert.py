@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..fast_vqa.config import MEAN, STD
 from ..fast_vqa.spec import unit
-from ..onnx_export import export_graph, noise, write_files
+from ..onnx_export import export_graph, noise, weights_of, write_files
 from ..spec import Calibration, PoolingSpec, SamplingSpec, Scale
 from .config import KvqConfig
 from .network import KVQ
@@ -83,6 +83,6 @@ def write_network(net: KVQ, out: str | PathLike[str], *, random: bool, **describ
         view=ResizedView(config.side, config.frames, unit(MEAN), unit(STD)),
         **fields,
     )
-    written = write_files(out, spec, {"network.onnx": graph})
+    written = write_files(out, spec, {"network.onnx": graph, "network.safetensors": weights_of(net)})
     assert isinstance(written, KvqSpec)
     return written

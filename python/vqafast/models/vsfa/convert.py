@@ -14,7 +14,7 @@ from ..backbones.loader import fit, read
 from ..backbones.resnet import resnet50_last
 from ..backbones.table import IMAGENET_MEAN, IMAGENET_STD
 from ..backbones.weights import load_backbone, resolve
-from ..onnx_export import export_graph, noise, write_files
+from ..onnx_export import export_graph, noise, weights_of, write_files
 from ..spec import Calibration, PoolingSpec, SamplingSpec, Scale
 from .network import DATASETS, FEATURES, Mdtvsfa, Vsfa
 from .spec import FrameView, VsfaSpec
@@ -124,4 +124,4 @@ def _graphs(head: nn.Module, body: nn.Module) -> dict[str, bytes]:
         outputs=["q"],
         dynamic={"features": {1: "T"}, "q": {1: "T"}},
     )
-    return {"backbone.onnx": backbone, "head.onnx": over_time}
+    return {"backbone.onnx": backbone, "head.onnx": over_time, "head.safetensors": weights_of(head)}
