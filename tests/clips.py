@@ -59,13 +59,17 @@ class Clip:
     first: int = 0
 
 
+# One thread: with more its packets, and once in a while their times, change from run to run.
+SVT_AV1 = {"preset": "12", "svtav1-params": "lp=1"}
+
+
 def encode(path: Path | io.BytesIO, clip: Clip, container: str | None = None) -> None:
     """Write `clip` to `path`."""
     target: Any = str(path) if isinstance(path, Path) else path
     with av.open(target, "w", format=container, options=clip.muxer) as out:
         stream: Any = out.add_stream(clip.codec, rate=clip.fps)
         stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, clip.pix_fmt
-        quiet = {"libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"preset": "12"}}
+        quiet = {"libx265": {"x265-params": "log-level=none"}, "libsvtav1": SVT_AV1}
         stream.options = {**quiet.get(clip.codec, {}), **clip.options}
         stream.codec_context.thread_count = 1
         for name, value in clip.color.items():

@@ -108,7 +108,7 @@ def test_errors_name_what_must_hold(folder, tmp_path):
         (("a2inet", "--data", "x", "--folds", 3), "options must belong to a2inet, got --data, --folds"),
         (("a2inet-lite", "--data", "x", "--out", "y", "--lr", 1), "must belong to a2inet-lite, got --lr"),
         (("a2inet-lite", "--data", "x"), "train: a2inet-lite needs --out, got none"),
-        (("a3", *options(folder), "--out", tmp_path / "x"), "variant must be one of a2inet, "),
+        (("a3", *options(folder), "--out", tmp_path / "x"), "model must be one of a2inet"),
         (("a2inet", *options(folder), "--precision", "f16"), "precision must be one of f32, bf16, got 'f16'"),
     ):
         got = train(*arguments)
@@ -141,7 +141,7 @@ def test_ctrl_c_says_how_to_go_on(folder, small, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "train", interrupted)
+    monkeypatch.setattr(runs.Job, "train", interrupted)
     arguments = ["train", "a2inet", *map(str, options(folder)), "--out", str(tmp_path / "run")]
     assert command_line(arguments) == 130
 

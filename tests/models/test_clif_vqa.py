@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from tests import clips  # noqa: E402
+from tests.models.small_clip import TINY_CLIP, save_clip  # noqa: E402
 
 from vqafast.errors import InvalidArgument, MissingFile, ModelError  # noqa: E402
 from vqafast.models import registry  # noqa: E402
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from vqafast.video.source import Frame
 
-TINY_CLIP = ClipConfig(side=32, patch=8, width=16, layers=2, heads=2, out=6)
 SMALL = ClifConfig(
     name="small-clif",
     swin=SwinConfig(width=12, depths=(2, 1), heads=(2, 3), window=(2, 3, 3), fragment_bias=(True, False)),
@@ -234,31 +234,8 @@ def test_clip_of_its_state() -> None:
 
 @pytest.fixture(scope="module")
 def transformers_clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    transformers = pytest.importorskip("transformers")
-    letters = sorted({*"abcdefghijklmnopqrstuvwxyz.-"})
-    vocabulary = [*letters, *(f"{x}</w>" for x in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = transformers.CLIPTokenizer(
-        vocab={word: i for i, word in enumerate(vocabulary)}, merges=[], model_max_length=40
-    )
-    end = len(vocabulary) - 1
-    config = transformers.CLIPConfig(
-        text_config={"hidden_size": 12, "intermediate_size": 48, "num_hidden_layers": 2,
-                     "num_attention_heads": 2, "vocab_size": len(vocabulary), "max_position_embeddings": 40,
-                     "bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end},
-        vision_config={"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 2,
-                       "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
-        projection_dim=6,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.CLIPModel(config).eval()
-        for p in model.parameters():
-            if p.ndim == 1:
-                torch.nn.init.normal_(p, std=0.3)
     path = tmp_path_factory.mktemp("hub") / "clip"
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return model, path
+    return save_clip(path), path
 
 
 def test_clip_equals_transformers(transformers_clip: tuple[Any, Path]) -> None:

@@ -62,14 +62,15 @@ def figures(predicted: np.ndarray, target: np.ndarray) -> dict[str, float]:
 
 def trainer(
     directory: Path, *, dropout: float = 0.3, count: int = 22, dtype: torch.dtype = torch.float32,
-    world: World | None = None, validate: bool = True, on_step: Any = None, **recipe: Any,
+    world: World | None = None, validate: bool = True, on_step: Any = None, net: Any = Net,
+    auxiliary: Any = None, **recipe: Any,
 ) -> Trainer:  # fmt: skip
     torch.manual_seed(4)
     values = {"epochs": 5, "batch": 4, "lr": 1e-2, "seed": 9, "checkpoint_steps": 1, **recipe}
     return Trainer(
-        Net(dropout).to(dtype), Rows(count, 1, dtype), Rows(9, 2, dtype) if validate else None,
+        net(dropout).to(dtype), Rows(count, 1, dtype), Rows(9, 2, dtype) if validate else None,
         recipe=Recipe(**values), loss=LOSS, figures=figures, directory=directory, world=world,
-        fingerprint="rows", on_step=on_step,
+        fingerprint="rows", on_step=on_step, auxiliary=auxiliary,
     )  # fmt: skip
 
 

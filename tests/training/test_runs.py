@@ -247,7 +247,7 @@ def test_videos_that_fail_stop_the_run_unless_skipped(folder, tmp_path):
         parts=stand_in.parts(),
         reporter=notes,
     )
-    assert any(n.startswith("no features [missing_file]: ") for n in notes.notes)
+    assert any(n.startswith("not used [missing_file]: ") for n in notes.notes)
     assert len(result.predictions) == 11
     (failure,) = json.loads((tmp_path / "run" / "extraction.json").read_text())["failures"]
     assert (failure["name"], failure["code"]) == (items[2].name, "missing_file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 import os
 import signal
 import socket
@@ -174,6 +175,80 @@ def test_the_steps_are_those_of_a_plain_loop(tmp_path):
     assert_same(made.model.state_dict(), expected.state_dict())
 
 
+class Parted(small.Net):
+    """The first layer learns at another rate, and what it gives is held near 0."""
+
+    def backbone_parameters(self):
+        return self.layers[0].parameters()
+
+
+def auxiliary(output):
+    return 0.1 * output[1].square().mean()
+
+
+def parted(directory, **recipe):
+    made = small.trainer(directory, dropout=0.0, net=Parted, auxiliary=auxiliary, **recipe)
+    return made, made.model
+
+
+AVERAGED = {"epochs": 3, "ema": 0.9, "backbone_lr": 0.1, "warmup": 1.5, "schedule": "cosine"}
+
+
+def test_warm_up_slow_backbone_average_and_auxiliary_loss(tmp_path):
+    """Against a plain loop; the average, not the weights, is validated and kept."""
+    made, model = parted(tmp_path, validate=False, **AVERAGED)
+    expected = Parted(0.0)
+    expected.load_state_dict(model.state_dict())
+    average = {n: p.detach().clone() for n, p in expected.named_parameters()}
+    made.fit()
+    data = small.Rows(22, 1)
+    adam = torch.optim.Adam(
+        [
+            {"params": [p for n, p in expected.named_parameters() if not n.startswith("layers.0")]},
+            {"params": expected.layers[0].parameters()},
+        ],
+        1e-2,
+    )
+    number = 0
+    for epoch in range(3):
+        order = order_of(22, 9, epoch)
+        for start in range(0, 22, 4):
+            # 6 steps an epoch: 9 of warm-up, then half a cosine over 9.
+            rate = 1e-2 * min(1, (number + 1) / 9)
+            if number >= 9:
+                rate = 1e-2 * 0.5 * (1 + math.cos(math.pi * (number - 9) / 9))
+            adam.param_groups[0]["lr"], adam.param_groups[1]["lr"] = rate, 0.1 * rate
+            batch = order[start : start + 4]
+            target = torch.tensor(data.targets[batch], dtype=torch.float32)
+            output = expected(torch.tensor(data.x[batch], dtype=torch.float32))
+            adam.zero_grad()
+            (small.LOSS(output[0], target) + auxiliary(output)).backward()
+            adam.step()
+            keep = min(0.9, (1 + number) / (10 + number))
+            for n, p in expected.named_parameters():
+                average[n] = keep * average[n] + (1 - keep) * p.detach()
+            number += 1
+    for n, p in made.model.named_parameters():
+        torch.testing.assert_close(p.detach(), average[n], rtol=1e-5, atol=1e-7)
+    last = state(tmp_path)
+    for n, p in expected.named_parameters():
+        torch.testing.assert_close(last[f"model.{n}"], p.detach(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("last", [2, STEPS, 2 * STEPS + 1])
+def test_an_average_goes_on_too(tmp_path, last):
+    def on_step(at, steps):
+        if at.epoch * steps + at.step == last + 1:
+            raise Stop
+
+    parted(tmp_path / "whole", **AVERAGED)[0].fit()
+    with pytest.raises(Stop):
+        parted(tmp_path / "cut", on_step=on_step, **AVERAGED)[0].fit()
+    assert parted(tmp_path / "cut", **AVERAGED)[0].fit().resumed_at == last
+    assert_same(state(tmp_path / "whole"), state(tmp_path / "cut"))
+    assert (tmp_path / "cut" / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
+
+
 def test_draws_say_the_epoch_and_scoring_is_draw_0(tmp_path):
     made = small.trainer(tmp_path, epochs=2, workers=2)
     made.fit()
@@ -263,11 +338,19 @@ def test_recipe():
         ({"clip": -1.0}, "clip must be positive, got -1.0"),
         ({"precision": "f16"}, "precision must be one of f32, bf16, got 'f16'"),
         ({"workers": -1}, "workers must be at least 0, got -1"),
+        ({"warmup": -1.0}, "warmup must be at least 0, got -1.0"),
+        ({"ema": 1.0}, r"ema must be in \[0, 1\), got 1.0"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             Recipe(**wrong)
     with pytest.raises(InvalidArgument, match="a parameter that is trained, got none"):
         make_optimiser(paper, [])
+    with pytest.raises(InvalidArgument, match="backbone_lr must be 1 for a model without a trained backbone"):
+        make_optimiser(Recipe(backbone_lr=0.1), weights)
+    rising = Recipe(schedule="cosine", lr=1.0, epochs=4, warmup=1.0)
+    assert [learning_rate(rising, s, 20) for s in (0, 4, 5, 20)] == pytest.approx([0.2, 1.0, 1.0, 0.0])
+    # Nothing but warm-up: no division by what is left.
+    assert learning_rate(Recipe(schedule="cosine", lr=1.0, epochs=2, warmup=2.0), 3, 4) == 1.0
 
 
 def test_tensorboard(tmp_path, monkeypatch):

@@ -23,13 +23,18 @@ _LITE_FIELDS = ("data", "out", "folds", "epochs", "seed", "jobs")
 _FIELDS = (
     "dataset", "root", "labels", "split_file", "split", "splits", "epochs", "batch", "lr", "weight_decay",
     "eta", "patience", "precision", "seed", "quality_weights", "semantic_weights", "random_backbones", "init",
-    "end_to_end", "features", "skip_failed", "jobs", "workers", "device", "tensorboard",
+    "clip_weights", "contrique_weights", "end_to_end", "features", "skip_failed", "jobs", "workers", "device",
+    "tensorboard",
 )  # fmt: skip
 
 
 def command(
     model: Annotated[
-        str, typer.Argument(help=f"a2inet, another variant of the papers, or {LITE}, the default model.")
+        str,
+        typer.Argument(
+            help="a2inet or another of its variants, fast-vqa-b or another of its family, ksvqe, kvq, "
+            f"clif-vqa, or {LITE}, the default model."
+        ),
     ],
     dataset: Annotated[str | None, typer.Option(help="Data set to train on, e.g. konvid1k or csv.")] = None,
     root: Annotated[Path | None, typer.Option(help="Folder with the data set's videos.")] = None,
@@ -42,15 +47,15 @@ def command(
         typer.Option(help=f"Run directory; {LITE}: model directory.  [default: runs/MODEL-DATASET]"),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file of run options; others override it.")] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help=f"At most.  [default: 100; {LITE}: its recipe's]")
+    epochs: Annotated[int | None, typer.Option(help="At most.  [default: the model's own recipe]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Videos per step.  [default: the recipe's]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.  [default: the recipe's]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="[default: the recipe's]")] = None,
+    eta: Annotated[
+        float | None, typer.Option(help="Weight of the rank loss.  [default: the recipe's]")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Videos per step.  [default: 8]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam.  [default: 2e-5]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="[default: 0]")] = None,
-    eta: Annotated[float | None, typer.Option(help="Weight of the rank loss.  [default: 1]")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without a better validation SRCC.  [default: 20]")
+        int | None, typer.Option(help="Epochs without a better validation SRCC.  [default: the recipe's]")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="f32 or bf16 (autocast).  [default: f32]")] = None,
     seed: Annotated[
@@ -65,9 +70,15 @@ def command(
     ] = None,
     semantic_weights: Annotated[str | None, typer.Option(help="Of the semantic backbone.")] = None,
     random_backbones: Annotated[
-        bool | None, typer.Option("--random-backbones", help="Leave backbones random: tests only.")
+        bool | None, typer.Option("--random-backbones", help="Leave frozen parts random: tests only.")
     ] = None,
-    init: Annotated[str | None, typer.Option(help="Model directory whose head to start from.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Model directory, run or checkpoint to start from.")
+    ] = None,
+    clip_weights: Annotated[
+        str | None, typer.Option(help="Folder with CLIP, for ksvqe and clif-vqa.")
+    ] = None,
+    contrique_weights: Annotated[str | None, typer.Option(help="Checkpoint of CONTRIQUE, for ksvqe.")] = None,
     end_to_end: Annotated[
         bool | None, typer.Option("--end-to-end", help="Train the backbones too; needs much memory.")
     ] = None,

@@ -72,7 +72,9 @@ def assess_on(
     """
     workers: list[_Worker] = []
     try:
-        workers += [_start(device, options, videos, asked) for device in devices]
+        for device in devices:
+            workers.append(_start(device))
+            _send(workers[-1], ({**options, "device": device}, videos, asked))
         for worker in workers:
             _await_ready(worker)
         yield from _spread(enumerate(paths), workers, _AHEAD * videos)
@@ -112,7 +114,7 @@ def _spread(feed: Iterator[tuple[int, str]], workers: list[_Worker], most: int) 
         yield _failed(index, path, "no process was left to score it")
 
 
-def _send(worker: _Worker, item: tuple[int, str]) -> None:
+def _send(worker: _Worker, item: tuple[Any, ...]) -> None:
     # One that has died: the next read of its pipe finds that out and accounts for all it held.
     with contextlib.suppress(OSError):
         worker.connection.send(item)
@@ -129,7 +131,7 @@ def _failed(index: int, path: str, why: str) -> Outcome:
     return Outcome(index, path, error=VqafastError(f"{path}: not scored: {why}", path=path))
 
 
-def _start(device: str, options: ScorerOptions, videos: int, asked: dict[str, Any]) -> _Worker:
+def _start(device: str) -> _Worker:
     ours, theirs = Pipe()
     # Not multiprocessing.Process: it would run the caller's main module again.
     code = (
@@ -140,7 +142,6 @@ def _start(device: str, options: ScorerOptions, videos: int, asked: dict[str, An
         [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
     )
     theirs.close()
-    ours.send(({**options, "device": device}, videos, asked))
     return _Worker(device, process, ours)
 
 

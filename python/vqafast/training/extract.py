@@ -150,14 +150,16 @@ def _usable_cpus() -> int:
 
 
 def probe(
-    items: Sequence[Video], store: FeatureStore, progress: Callable[[Video, str], None] | None = None
+    items: Sequence[Video],
+    content: Callable[[Video], str],
+    progress: Callable[[Video, str], None] | None = None,
 ) -> ExtractReport:
-    """Find out which videos open, and their content hashes, without computing anything."""
+    """Find out which videos open, and their hashes with `content`, without computing anything."""
     failures = []
     for item in items:
         code = "reused"
         try:
-            store.content(item)
+            content(item)
             open_source(item.path, 1).close()
         except VqafastError as error:
             failures.append(_failure(item, error))

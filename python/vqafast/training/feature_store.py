@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Part of every key: raise it when sampling, views or pooling change what is computed.
 FEATURES_VERSION = 1
+#: Name of the file with hashes of videos in a folder of features.
+CONTENT = "content.jsonl"
 
 
 class HasPath(Protocol):
@@ -129,7 +131,7 @@ class FeatureStore:
         self.key = key
         self._folder = self.root / key.digest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._hashes = ContentHashes(self.root / "content.jsonl")
+        self._hashes = ContentHashes(self.root / CONTENT)
         self._write_text(self._folder / "key.json", json.dumps(key.to_dict(), indent=1, sort_keys=True))
         self.clean()
 

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import InvalidArgument, MissingFile
+from vqafast.training.clips.system import NAMES as CLIP_MODELS
+from vqafast.training.clips.system import system_of
 from vqafast.training.recipe import FREE, Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _RECIPE = tuple(f.name for f in fields(Recipe))
@@ -25,7 +28,8 @@ class RunConfig(Recipe):
     Attributes
     ----------
     model : str
-        Name in `vqafast.models.a2inet.variants.VARIANTS`.
+        Name in `vqafast.models.a2inet.variants.VARIANTS` or `vqafast.training.clips.system.NAMES`. The
+        defaults here are A2INet's: `from_dict` fills in those of the model that it names.
     head, sampling, quality_view, semantic_view : dict
         Fields that differ from the variant's `HeadConfig`, `SamplingSpec`, `QualityView`,
         `SemanticView`.
@@ -40,7 +44,10 @@ class RunConfig(Recipe):
     random_backbones : bool
         Backbones without weights stay random. The model that comes out says so.
     init : str or None
-        Model directory whose head the training starts from.
+        Model directory whose head the training starts from; for networks over clips, weights of all of it
+        or of its Swin, as the model's `ClipSystem` says.
+    clip_weights, contrique_weights : str or None
+        Of frozen parts: a directory with CLIP, a checkpoint of CONTRIQUE.
     end_to_end : bool
         Train the backbones too: views are decoded anew each epoch, nothing is stored.
     features : str or None
@@ -77,6 +84,8 @@ class RunConfig(Recipe):
     semantic_weights: str | None = None
     random_backbones: bool = False
     init: str | None = None
+    clip_weights: str | None = None
+    contrique_weights: str | None = None
     end_to_end: bool = False
     features: str | None = None
     skip_failed: bool = False
@@ -116,7 +125,13 @@ class RunConfig(Recipe):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunConfig:
-        """Inverse of `to_dict`; `InvalidArgument` for unknown or missing fields."""
+        """Inverse of `to_dict`; fields that are left out are the model's own recipe.
+
+        Raises
+        ------
+        InvalidArgument
+            For unknown or missing fields.
+        """
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(data) - known)
         if unknown:
@@ -124,7 +139,7 @@ class RunConfig(Recipe):
         missing = sorted({"dataset", "root"} - set(data))
         if missing:
             raise InvalidArgument(f"run config: dataset and root must be given, got no {', '.join(missing)}")
-        return cls(**data)
+        return cls(**{**_recipe_of(data.get("model")), **data})
 
     @classmethod
     def read(cls, path: Path, **changes: Any) -> RunConfig:
@@ -134,6 +149,10 @@ class RunConfig(Recipe):
     def changed(self, **changes: Any) -> RunConfig:
         """A copy with other values."""
         return replace(self, **changes)
+
+
+def _recipe_of(model: Any) -> Mapping[str, Any]:
+    return system_of(model).recipe if model in CLIP_MODELS else {}
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import torch
 import vqafast
 from vqafast.training import atomic, metrics
 from vqafast.training.run_config import RunConfig, read_object
-from vqafast.training.run_export import export_run
 from vqafast.training.samples import predict
 from vqafast.training.trainer import BEST, CHECKPOINT
 
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import nn
 
+    from vqafast.training.calibration import Line
     from vqafast.training.distributed import World
-    from vqafast.training.end_to_end import EndToEnd
-    from vqafast.training.head_training import HeadOnWindows
-    from vqafast.training.job import Job
+    from vqafast.training.labelled import LabelledJob
     from vqafast.training.reporter import Reporter
     from vqafast.training.trainer import Outcome
 
@@ -77,35 +76,35 @@ def _until(config: RunConfig) -> dict[str, Any]:
 
 
 def conclude(
-    job: Job, model: HeadOnWindows | EndToEnd, outcome: Outcome, world: World, reporter: Reporter
+    job: LabelledJob, model: nn.Module, outcome: Outcome, world: World, reporter: Reporter
 ) -> RunResult:
     """Predict all parts, and write figures and model."""
     reporter.stage("predict", len(job.data.items))
-    low, high = job.label_range
+    parts = {part: chosen for part, chosen in job.indices.items() if len(chosen)}
+    raw = {
+        part: predict(model, job.samples(chosen), world, workers=job.config.workers)
+        for part, chosen in parts.items()
+    }
+    line = job.line(raw)
     rows: list[Prediction] = []
     figures: dict[str, Any] = {}
-    for part, chosen in job.indices.items():
-        if not len(chosen):
-            continue
-        raw = predict(model, job.samples(chosen), world, workers=job.config.workers)
-        predicted = low + (high - low) * raw
+    for part, chosen in parts.items():
+        predicted = line.of(raw[part])
         figures[part] = _figures(predicted, job.mos(chosen), reporter)
         for i, value in zip(chosen, predicted, strict=True):
             rows.append(Prediction(job.data.items[i].name, part, job.data.items[i].mos, float(value)))
             reporter.advance()
     figures |= {
-        "model": job.parts.name,
-        "paper": job.parts.paper,
+        "model": job.name,
+        **job.described(),
         "dataset": job.data.name,
         "split": job.config.split,
         "splits": job.config.splits,
         "videos": {part: len(chosen) for part, chosen in job.indices.items()},
-        "label_range": [low, high],
+        "label_range": list(job.label_range),
         "best_epoch": outcome.best_epoch,
         "epochs_run": len(outcome.rows),
-        "random_backbones": list(job.parts.random),
         "data_sha256": job.data_digest,
-        "features_sha256": job.store.key.digest(),
         "fingerprint": job.fingerprint,
         "until": _until(job.config),
         "versions": {"vqafast": vqafast.__version__, "torch": torch.__version__, "numpy": np.__version__},
@@ -114,7 +113,7 @@ def conclude(
         _write_predictions(job.root / "predictions.csv", rows)
         if job.config.export:
             reporter.stage("export")
-            figures["export"] = _export(job, model.to("cpu"), figures)
+            figures["export"] = _export(job, model.to("cpu"), line, figures)
         atomic.write_json(job.root / "metrics.json", figures)
         if not job.config.keep_weights:
             for name in WEIGHTS:
@@ -145,20 +144,11 @@ def _write_predictions(path: Path, rows: Iterable[Prediction]) -> None:
     atomic.write_text(path, text.getvalue())
 
 
-def _export(job: Job, model: HeadOnWindows | EndToEnd, figures: dict[str, Any]) -> dict[str, Any]:
+def _export(job: LabelledJob, model: nn.Module, line: Line, figures: dict[str, Any]) -> dict[str, Any]:
     """Write the model beside and rename it, so that a kill leaves no half of one."""
     part = job.root / ".model.part"
     shutil.rmtree(part, ignore_errors=True)
-    spec, parity = export_run(
-        part,
-        job.parts,
-        model.head,
-        job.data,
-        job.label_range,
-        version=job.fingerprint[:12],
-        metadata=figures,
-        trained_backbones=job.config.end_to_end,
-    )
+    said = job.export(part, model, line, figures)
     shutil.rmtree(job.root / "model", ignore_errors=True)
     part.rename(job.root / "model")
-    return {"weights_sha256": spec.weights_sha256, "differs_from_torch_by": parity}
+    return said

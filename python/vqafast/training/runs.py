@@ -1,4 +1,6 @@
-"""A run: data set, features, split, training, predictions, figures, exported model; resumable.
+"""A run: data set, split, training, predictions, figures, exported model; resumable.
+
+A2INet's head learns from stored features; networks over clips learn end to end.
 
 The run's directory holds
 
@@ -23,11 +25,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from vqafast.errors import InvalidArgument, VqafastError
+from vqafast.models.a2inet.variants import VARIANTS
 from vqafast.training import atomic, distributed
+from vqafast.training.clips.job import ClipJob, refuse_options, start_of
+from vqafast.training.clips.system import NAMES as CLIP_MODELS
+from vqafast.training.clips.system import system_of
+from vqafast.training.content_hash import ContentHashes
 from vqafast.training.datasets import VideoDataset, load_dataset
 from vqafast.training.extract import ExtractReport, Video, extract, probe
-from vqafast.training.feature_store import FeatureStore
-from vqafast.training.job import Job, train
+from vqafast.training.feature_store import CONTENT, FeatureStore
+from vqafast.training.job import Job
 from vqafast.training.parts import Parts, parts_of
 from vqafast.training.reporter import Reporter, Silent
 from vqafast.training.run_config import RunConfig
@@ -38,7 +45,9 @@ from vqafast.training.trainer import CHECKPOINT
 if TYPE_CHECKING:
     import os
 
+    from vqafast.training.clips.system import ClipSystem
     from vqafast.training.distributed import World
+    from vqafast.training.labelled import LabelledJob
 
 __all__ = ["Prediction", "RunResult", "features_folder", "run"]
 
@@ -53,6 +62,7 @@ def run(
     reporter: Reporter | None = None,
     dataset: VideoDataset | None = None,
     parts: Parts | None = None,
+    system: ClipSystem | None = None,
 ) -> RunResult:
     """Do what `config` says, or what is left of it.
 
@@ -63,13 +73,14 @@ def run(
     resume : bool
         Go on from what is there; a finished run is read back. False starts the training over;
         stored features are kept either way.
-    dataset, parts : optional
-        Instead of those that the config names.
+    dataset, parts, system : optional
+        Instead of those that the config names: `parts` for A2INet, `system` for a network over clips.
 
     Raises
     ------
     InvalidArgument
-        When the directory holds another run, or the data cannot be split.
+        When the directory holds another run, the data cannot be split, or the model has no use for an
+        option.
     VqafastError
         When videos failed and the config does not skip them; extraction.json lists them.
     KeyboardInterrupt
@@ -81,29 +92,88 @@ def run(
     data = dataset or load_dataset(
         config.dataset, config.root, labels=config.labels, split_file=config.split_file
     )
-    parts = parts or parts_of(config)
-    if parts.random:
-        reporter.note(f"random backbones ({', '.join(parts.random)}): the scores will measure no quality")
-    if world.first:
-        _begin(root, config, resume)
-    world.barrier()
-    store = FeatureStore(features_folder(config, root), parts.backbones().key())
-    report = _read_videos(config, root, data, parts, store, world, reporter)
-    ratio = cast("Any", config.ratio)
-    chosen = splits(data, config.splits, config.split_seed, ratio)[config.split]
-    chosen = _without(chosen, data, report)
-    job = Job(config, root, data, parts, store, chosen)
+    if system is None and parts is None and config.model in CLIP_MODELS:
+        system = system_of(config.model)
+    if system is None and parts is None and config.model not in VARIANTS:
+        names = ", ".join([*(n for n in VARIANTS if n.startswith("a2inet")), *CLIP_MODELS])
+        raise InvalidArgument(
+            f"run: model must be one of {names}, or a row of A2INet's tables such as table7-ss-fe, "
+            f"got {config.model!r}"
+        )
+    job: LabelledJob
+    if system is not None:
+        job = _over_clips(config, root, data, system, world, reporter, resume)
+    else:
+        job = _on_features(config, root, data, parts or parts_of(config), world, reporter, resume)
     for names in job.leaks():
         reporter.note(f"the same file is in the training and in another part: {', '.join(names)}")
     done = finished(root, config, job.fingerprint)
     if done is not None:
         reporter.note(f"{root}: already finished")
         return done
-    model, outcome = train(job, world, reporter, resume)
+    model, outcome = job.train(world, reporter, resume)
     return conclude(job, model, outcome, world, reporter)
 
 
-def _begin(root: Path, config: RunConfig, resume: bool) -> None:
+def _on_features(
+    config: RunConfig,
+    root: Path,
+    data: VideoDataset,
+    parts: Parts,
+    world: World,
+    reporter: Reporter,
+    resume: bool,
+) -> Job:
+    if parts.random:
+        reporter.note(f"random backbones ({', '.join(parts.random)}): the scores will measure no quality")
+    _begin(root, config, resume, world)
+    store = FeatureStore(features_folder(config, root), parts.backbones().key())
+    report = _read_videos(config, data, parts, store, world, reporter)
+    return Job(config, root, data, _settled(config, root, data, report, world, reporter), parts, store)
+
+
+def _over_clips(
+    config: RunConfig,
+    root: Path,
+    data: VideoDataset,
+    system: ClipSystem,
+    world: World,
+    reporter: Reporter,
+    resume: bool,
+) -> ClipJob:
+    refuse_options(config, system)
+    weights = {n: getattr(config, n) for n in system.weights if getattr(config, n) is not None}
+    start, digest = start_of(system, weights, config.seed)
+    for note in start.notes:
+        reporter.note(note)
+    if start.random and not config.random_backbones:
+        raise InvalidArgument(
+            f"run: {', '.join(start.random)} must have weights, got none: init, clip_weights or "
+            "contrique_weights bring them, and random_backbones leaves them random, for tests"
+        )
+    if start.random:
+        reporter.note(f"random parts ({', '.join(start.random)}): the scores will measure no quality")
+    _begin(root, config, resume, world)
+    folder = features_folder(config, root)
+    folder.mkdir(parents=True, exist_ok=True)
+    hashes = ContentHashes(folder / CONTENT)
+    reporter.stage("videos", len(data.items))
+
+    def progress(item: Video, outcome: str) -> None:
+        reporter.advance(f"{item.name} {outcome}")
+
+    report = probe(data.items, lambda item: hashes.of(item.path), progress)
+    split = _settled(config, root, data, report, world, reporter)
+    return ClipJob(config, root, data, split, system, start, digest, hashes)
+
+
+def _begin(root: Path, config: RunConfig, resume: bool, world: World) -> None:
+    if world.first:
+        _claim(root, config, resume)
+    world.barrier()
+
+
+def _claim(root: Path, config: RunConfig, resume: bool) -> None:
     root.mkdir(parents=True, exist_ok=True)
     atomic.clean(root)
     path = root / "config.json"
@@ -131,7 +201,6 @@ def features_folder(config: RunConfig, root: Path) -> Path:
 
 def _read_videos(
     config: RunConfig,
-    root: Path,
     data: VideoDataset,
     parts: Parts,
     store: FeatureStore,
@@ -146,18 +215,29 @@ def _read_videos(
         reporter.advance(f"{item.name} {outcome}")
 
     if config.end_to_end:
-        report = probe(data.items, store, progress)
-    else:
-        backbones = parts.backbones(world.device)
-        report = extract(mine, backbones, store, jobs=config.jobs, threads=config.threads, progress=progress)
-        if world.size > 1:
-            # The others' videos are in the store by now; what failed there fails here again.
-            world.barrier()
-            report = extract(data.items, backbones, store, jobs=config.jobs, threads=config.threads)
+        return probe(data.items, store.content, progress)
+    backbones = parts.backbones(world.device)
+    report = extract(mine, backbones, store, jobs=config.jobs, threads=config.threads, progress=progress)
+    if world.size > 1:
+        # The others' videos are in the store by now; what failed there fails here again.
+        world.barrier()
+        report = extract(data.items, backbones, store, jobs=config.jobs, threads=config.threads)
+    return report
+
+
+def _settled(
+    config: RunConfig,
+    root: Path,
+    data: VideoDataset,
+    report: ExtractReport,
+    world: World,
+    reporter: Reporter,
+) -> Split:
+    """The config's split of the videos that can be read; what cannot is told, and refused unless skipped."""
     if world.first:
         atomic.write_json(root / "extraction.json", report.to_dict())
     for failure in report.failures:
-        reporter.note(f"no features [{failure.code}]: {failure.message}")
+        reporter.note(f"not used [{failure.code}]: {failure.message}")
     if report.failures and not config.skip_failed:
         first = report.failures[0]
         raise VqafastError(
@@ -167,10 +247,8 @@ def _read_videos(
             code=first.code,
             path=str(data.labels),
         )
-    return report
-
-
-def _without(chosen: Split, data: VideoDataset, report: ExtractReport) -> Split:
+    ratio = cast("Any", config.ratio)
+    chosen = splits(data, config.splits, config.split_seed, ratio)[config.split]
     failed = {f.name for f in report.failures}
     usable = np.array([item.name not in failed for item in data.items])
     return Split(*(part[usable[part]] for part in (chosen.train, chosen.val, chosen.test)))

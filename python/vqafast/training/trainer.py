@@ -23,6 +23,7 @@ from vqafast.training.recipe import Recipe, learning_rate, make_optimiser, order
 from vqafast.training.run_log import RunLog
 from vqafast.training.samples import Samples, fetch, moved, predict, scores_of
 from vqafast.training.signals import Interruption
+from vqafast.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +67,17 @@ class Trainer:
     ----------
     model : torch.nn.Module
         Called with the arguments that `Samples.collate` gives; returns scores ``(B,)``, or a tuple
-        that begins with them.
+        that begins with them. `Recipe.backbone_lr` is for the parameters that its method
+        ``backbone_parameters()`` gives, if it has one.
     train, val : Samples
         Without validation samples nothing stops early and the last epoch is the best.
     loss : callable
         Of predicted and target ``(B,)`` of the whole batch, also with several processes.
     figures : callable
         Of predicted and target of the validation samples: must give "srcc" and "mae".
+    auxiliary : callable, optional
+        Finds in what the model returned for a process's samples what is added to the loss, a scalar that is a
+        mean over them, or None. The mean over all processes is added.
     directory : path
         Gets log.csv, checkpoint.safetensors (with a copy of its JSON part) and best.safetensors.
     world : World
@@ -93,6 +98,7 @@ class Trainer:
         loss: Loss,
         figures: Figures,
         directory: Path,
+        auxiliary: Callable[[Any], Tensor | None] | None = None,
         world: World | None = None,
         fingerprint: str = "",
         on_resume: Callable[[int], None] | None = None,
@@ -105,11 +111,17 @@ class Trainer:
         self.model = model.to(self._world.device)
         self._train, self._val = train, val
         self._recipe, self._loss, self._figures = recipe, loss, figures
+        self._auxiliary = auxiliary
         self._directory = directory
         self._fingerprint = fingerprint
         self._on_resume, self._on_step, self._on_epoch = on_resume, on_step, on_epoch
         self._steps = -(-len(train) // recipe.batch)
-        self._optimiser = make_optimiser(recipe, [p for p in model.parameters() if p.requires_grad])
+        self._optimiser = make_optimiser(
+            recipe,
+            [p for p in model.parameters() if p.requires_grad],
+            getattr(model, "backbone_parameters", tuple)(),
+        )
+        self._average = WeightAverage(model, recipe.ema)
         wide = any(p.dtype == torch.float64 for p in model.parameters())
         self._dtype = torch.float64 if wide else torch.float32
         self._at = Progress()
@@ -139,6 +151,8 @@ class Trainer:
         if resumed is not None and self._on_resume is not None:
             self._on_resume(resumed)
         self._world.broadcast([*self.model.parameters(), *self.model.buffers()])
+        if resumed is None:
+            self._average.start()
         devices = [self._world.device] if self._world.device.type == "cuda" else []
         with (
             deterministic(self._world.device),
@@ -150,7 +164,9 @@ class Trainer:
             self._saved = time.monotonic()
             while self._at.epoch < self._recipe.epochs and not self._out_of_patience():
                 self._epoch(interruption)
-                row = self._finish_epoch()
+                with self._average.used():
+                    row = self._finish_epoch()
+                self._save_when_due()
                 log.rows(self._at.rows)
                 if self._on_epoch is not None:
                     self._on_epoch(row)
@@ -191,17 +207,23 @@ class Trainer:
         number = self._at.epoch * self._steps + self._at.step
         torch.manual_seed(step_seed(recipe.seed, number, world.rank))
         for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, number, recipe.epochs * self._steps)
+            rate = learning_rate(recipe, number, recipe.epochs * self._steps)
+            group["lr"] = rate * group.get("factor", 1.0)
         self._optimiser.zero_grad(set_to_none=True)
+        added = None
         if samples:
             with torch.autocast(world.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                part = scores_of(self.model(*moved(self._train.collate(samples), world.device)))
-            part = part.to(self._dtype)
+                output = self.model(*moved(self._train.collate(samples), world.device))
+            part = scores_of(output).to(self._dtype)
+            added = None if self._auxiliary is None else self._auxiliary(output)
         else:
             part = torch.zeros(0, dtype=self._dtype, device=world.device)
         predicted = world.gather(part, len(batch))
         target = torch.from_numpy(self._train.targets[batch]).to(predicted)
         loss = self._loss(predicted, target)
+        if self._auxiliary is not None:
+            mine = part.new_zeros(1) if added is None else added.to(self._dtype).reshape(1)
+            loss = loss + world.gather(mine * (len(samples) / len(batch)), world.size).sum()
         if not torch.isfinite(loss):
             raise ModelError(
                 f"train: the loss must be finite, got {loss.item()} in epoch {self._at.epoch + 1}, step "
@@ -213,6 +235,7 @@ class Trainer:
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         self._optimiser.step()
+        self._average.update(number)
         return loss.item()
 
     def _finish_epoch(self) -> dict[str, Any]:
@@ -235,7 +258,6 @@ class Trainer:
         if better:
             at.best_epoch = at.epoch
             self._save_best(row)
-        self._save_when_due()
         return row
 
     def _save_best(self, row: dict[str, Any]) -> None:
@@ -262,6 +284,7 @@ class Trainer:
             **checkpoints.prefixed("model", self.model.state_dict()),
             **checkpoints.prefixed("optimiser", optimiser),
             **checkpoints.prefixed("best", self._best),
+            **checkpoints.prefixed("average", self._average.values),
         }
         state = {
             "fingerprint": self._fingerprint,
@@ -290,6 +313,7 @@ class Trainer:
             )
         self.model.load_state_dict(checkpoints.under("model", tensors))
         checkpoints.restore(self._optimiser, checkpoints.under("optimiser", tensors), state["optimiser"])
+        self._average.start(checkpoints.under("average", tensors))
         self._at = Progress(**state["progress"])
         self._best, self._best_state = checkpoints.under("best", tensors), state["best"]
         if self._best and self._world.first:

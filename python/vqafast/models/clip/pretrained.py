@@ -46,6 +46,23 @@ def extractor_of(directory: str | PathLike[str], prompts: Sequence[str]) -> Sema
     MissingFile, ModelError
         When the directory is not there, or holds no CLIP of this kind.
     """
+    model, tokenizer = _read(directory)
+    with torch.no_grad():
+        tokens = tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        pooled = model.text_model(
+            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+        ).pooler_output
+        texts = model.text_projection(pooled)
+        scale = float(model.logit_scale.exp())
+    return SemanticExtractor(_visual(model), texts, scale)
+
+
+def visual_of(directory: str | PathLike[str]) -> ClipVisual:
+    """CLIP's image tower; `directory` and errors are those of `extractor_of`."""
+    return _visual(_read(directory)[0])
+
+
+def _read(directory: str | PathLike[str]) -> tuple[Any, Any]:
     path = Path(directory)
     if not (path / "config.json").is_file():
         raise MissingFile(
@@ -64,15 +81,7 @@ def extractor_of(directory: str | PathLike[str], prompts: Sequence[str]) -> Sema
     act = model.config.vision_config.hidden_act
     if act != "quick_gelu":
         raise ModelError(f"CLIP: hidden_act must be quick_gelu, got {act!r}", path=str(path))
-    model = model.eval()
-    with torch.no_grad():
-        tokens = tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
-        pooled = model.text_model(
-            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
-        ).pooler_output
-        texts = model.text_projection(pooled)
-        scale = float(model.logit_scale.exp())
-    return SemanticExtractor(_visual(model), texts, scale)
+    return model.eval(), tokenizer
 
 
 def _visual(model: Any) -> ClipVisual:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -70,9 +70,17 @@ def convert(preset: str, checkpoint: str | PathLike[str] | None, out: str | Path
 
 
 def write_network(
-    net: FastVQA, config: NetworkConfig, out: str | PathLike[str], *, random: bool
+    net: FastVQA, config: NetworkConfig, out: str | PathLike[str], *, random: bool, **described: Any
 ) -> FastVqaSpec:
-    """Export `net` and describe it."""
+    """Export `net` and describe it.
+
+    Parameters
+    ----------
+    random : bool
+        The scores mean nothing.
+    **described
+        Fields of `ModelSpec` that differ from those of an authors' checkpoint.
+    """
     size = config.sampling.size
     graph, _ = export_graph(
         "network",
@@ -85,24 +93,28 @@ def write_network(
     )
     mean, deviation = config.rescale
     sampling = config.sampling
+    fields: dict[str, Any] = {
+        "name": config.name + ("-random" if random else ""),
+        "version": "1",
+        "meaning": "perceived quality of videos in the wild, as opinion scores say it",
+        "scale": Scale("perceptual quality", 0.0, 1.0, "higher_is_better"),
+        # sigmoid((score - mean) / deviation): the release's own rescaling.
+        "calibration": Calibration(steps=((1.0 / deviation, -mean / deviation), True)),
+        "trained_on": "nothing: random weights" if random else "LSVQ, as its authors say; see source",
+        "licence": "Apache-2.0" if random else "as of the authors' release; see source",
+        "source": _DOVER if config.name.startswith("dover") else _FAST,
+        **described,
+    }
     spec = FastVqaSpec(
-        name=config.name + ("-random" if random else ""),
-        version="1",
         family="fast_vqa",
-        meaning="perceived quality of videos in the wild, as opinion scores say it",
-        scale=Scale("perceptual quality", 0.0, 1.0, "higher_is_better"),
         sampling=sampling_spec(sampling),
         pooling=PoolingSpec("raw_mean"),
-        # sigmoid((score - mean) / deviation): the release's own rescaling.
-        calibration=Calibration(steps=((1.0 / deviation, -mean / deviation), True)),
         files={},
         weights_sha256="",
-        trained_on="nothing: random weights" if random else "LSVQ, as its authors say; see source",
-        licence="Apache-2.0" if random else "as of the authors' release; see source",
-        source=_DOVER if config.name.startswith("dover") else _FAST,
         directory=Path(out),
-        metadata={"random_weights": random},
+        metadata={"random_weights": random, **fields.pop("metadata", {})},
         view=FragmentView(sampling.grid, sampling.patch, sampling.frames, unit(MEAN), unit(STD)),
+        **fields,
     )
     written = write_files(out, spec, {"network.onnx": graph, "network.safetensors": weights_of(net)})
     assert isinstance(written, FastVqaSpec)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqafast.engines import Shapes
 
-from ..fast_vqa.fragments import fragments
 from ..graph_runtime import RunsRuntime
-from ..views import square_view
+from .views import RunViews, clip_inputs, run_views
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,22 +20,6 @@ if TYPE_CHECKING:
     from .spec import KsvqeSpec
 
 Float32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class RunViews:
-    """Of one run of a clip: fragments ``(F, 3, S, S)``, and its key frames ``(n, 3, side, side)``.
-
-    A run without a key frame has its first frame here, for clips that lack the others.
-    """
-
-    fragments: Any
-    keys: Any
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of both."""
-        return int(self.fragments.nbytes) + int(self.keys.nbytes)
 
 
 class KsvqeRuntime(RunsRuntime):
@@ -67,18 +49,11 @@ class KsvqeRuntime(RunsRuntime):
         spec = self.spec
         first = sampled.frames[0]
         self.check_size(first.width, first.height)
-        made = fragments(
-            sampled, spec.view, spec.sampling.burst,
+        window = spec.sampling.window or 1
+        return run_views(
+            sampled, spec.view, spec.keys, window,
             draw=draw, seed=self._seed, threads=self.threads, target=self._target,
         )  # fmt: skip
-        return RunViews(made, self._keys(sampled))
-
-    def _keys(self, sampled: Sampled) -> Any:
-        spec, arrays = self.spec, self.arrays
-        numbers = _numbers(spec, sampled.k % (spec.sampling.window or 1)) or [0]
-        frames = [sampled.frames[n % len(sampled.frames)] for n in numbers]
-        made = [square_view(f, spec.keys, threads=self.threads, target=self._target) for f in frames]
-        return arrays.concatenate(made)
 
     def quality_features(self, views: Sequence[RunViews]) -> Float32:
         """Scores ``(n, 1)`` of the n runs of one clip.
@@ -89,21 +64,9 @@ class KsvqeRuntime(RunsRuntime):
         arrays = self.arrays
         runs = self.whole_clip(views)
         with arrays.work():
-            clip = arrays.concatenate([run.fragments for run in runs]).swapaxes(0, 1)[None]
-            pictures = []
-            for place, run in enumerate(runs):
-                for i, _ in enumerate(_numbers(self.spec, place)):
-                    at = i % len(run.keys)
-                    pictures.append(run.keys[at : at + 1])
-            keys = arrays.concatenate(pictures)[None]
-            inputs = {"fragments": arrays.packed(clip), "frames": arrays.packed(keys)}
+            clip, keys = clip_inputs(runs, self.spec.view, self.spec.keys, arrays)
+            inputs = {"fragments": clip, "frames": keys}
             return self.by_run(arrays.host(self._network.run(inputs)["q"]), len(views))
-
-
-def _numbers(spec: KsvqeSpec, run: int) -> list[int]:
-    """Key frames of a clip that lie in its run `run`, counted from the run's first frame."""
-    begin = run * spec.sampling.burst
-    return [n - begin for n in spec.keys.frames if begin <= n < begin + spec.sampling.burst]
 
 
 def input_shapes(spec: KsvqeSpec) -> dict[str, Shapes]:

@@ -74,7 +74,7 @@ def write_network(net: KVQ, out: str | PathLike[str], *, random: bool, **describ
     }
     spec = KvqSpec(
         family="kvq",
-        sampling=SamplingSpec("clips", n=config.clips, burst=config.frames, stride=config.interval, window=1),
+        sampling=sampling_of(config),
         pooling=PoolingSpec("raw_mean"),
         files={},
         weights_sha256="",
@@ -86,3 +86,8 @@ def write_network(net: KVQ, out: str | PathLike[str], *, random: bool, **describ
     written = write_files(out, spec, {"network.onnx": graph, "network.safetensors": weights_of(net)})
     assert isinstance(written, KvqSpec)
     return written
+
+
+def sampling_of(config: KvqConfig) -> SamplingSpec:
+    """Describe which frames are looked at."""
+    return SamplingSpec("clips", n=config.clips, burst=config.frames, stride=config.interval, window=1)

@@ -15,6 +15,7 @@ from ..fast_vqa.attention import relative_index
 from ..fast_vqa.swin3d import SwinTransformer3D
 
 if TYPE_CHECKING:
+    from ..fast_vqa.config import SwinConfig
     from .network import KVQ
 
     State = Mapping[str, Tensor] | Mapping[str, Mapping[str, Tensor]]
@@ -23,22 +24,18 @@ _INDEX = ".relative_position_index"
 _CLASSIFIERS = ("cls_head.", "head.")
 
 
-def load_kinetics(network: KVQ, state: State) -> list[str]:
-    """Load what KVQ shares with Video Swin; nothing changes unless all of it fits.
+def kinetics_state(swin: SwinConfig, state: State) -> dict[str, Tensor]:
+    """Find Video Swin's parameters under the names of `SwinTransformer3D`.
 
     Parameters
     ----------
-    network : KVQ
+    swin : SwinConfig
+        Without a second bias table.
     state : mapping
         Names to tensors, or that under "state_dict": the Video Swin release's names ("backbone.layers.0.
         blocks.0.norm1.weight", classifier "cls_head.") or torchvision's `swin3d_t` ("features.0.0.
-        norm1.weight", classifier "head."). It must have all that Video Swin of ``network.config.swin`` has,
-        and beside it a classifier only, which is left out.
-
-    Returns
-    -------
-    list of str
-        Parameters of `network` that keep their values: cross-window attention, saliency and heads.
+        norm1.weight", classifier "head."). It must have all that Video Swin has, and beside it a classifier
+        only, which is left out.
 
     Raises
     ------
@@ -46,10 +43,9 @@ def load_kinetics(network: KVQ, state: State) -> list[str]:
         When names are missing or left over, or shapes or the windows' index differ: the message has them.
     """
     found = {_renamed(k): v for k, v in _unwrapped(state).items() if not k.startswith(_CLASSIFIERS)}
-    config = network.config.swin
     with torch.device("meta"):
-        wanted = SwinTransformer3D(config).state_dict()
-    index = relative_index(config.window)
+        wanted = SwinTransformer3D(swin).state_dict()
+    index = relative_index(swin.window)
     missing = sorted(wanted.keys() - found.keys())
     unexpected = sorted(found.keys() - wanted.keys())
     wrong = [
@@ -65,8 +61,31 @@ def load_kinetics(network: KVQ, state: State) -> list[str]:
     other = [k for k, v in found.items() if k.endswith(_INDEX) and not torch.equal(v.cpu(), index)]
     if other:
         raise ModelError(
-            f"Kinetics weights: {_listed(other)} must be the index of window {config.window}, got another"
+            f"Kinetics weights: {_listed(other)} must be the index of window {swin.window}, got another"
         )
+    return found
+
+
+def load_kinetics(network: KVQ, state: State) -> list[str]:
+    """Load what KVQ shares with Video Swin; nothing changes unless all of it fits.
+
+    Parameters
+    ----------
+    network : KVQ
+    state : mapping
+        As for `kinetics_state`.
+
+    Returns
+    -------
+    list of str
+        Parameters of `network` that keep their values: cross-window attention, saliency and heads.
+
+    Raises
+    ------
+    ModelError
+        As `kinetics_state` does.
+    """
+    found = kinetics_state(network.config.swin, state)
     mine = network.backbone.state_dict()
     network.backbone.load_state_dict({k: found.get(k, v) for k, v in mine.items()}, strict=True)
     taken = {f"backbone.{k}" for k in found}
