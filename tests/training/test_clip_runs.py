@@ -27,6 +27,7 @@ from vqafast.models import registry  # noqa: E402
 from vqafast.models.fast_vqa.config import PRESETS  # noqa: E402
 from vqafast.scoring.scorer import Scorer  # noqa: E402
 from vqafast.training import runs  # noqa: E402
+from vqafast.training.evaluation import evaluate_run  # noqa: E402
 from vqafast.training.reporter import Silent  # noqa: E402
 from vqafast.training.run_config import RunConfig  # noqa: E402
 from vqafast.training.runs import run  # noqa: E402
@@ -216,6 +217,15 @@ def test_recipes_fill_in_what_a_config_leaves_out() -> None:
     assert of("a2inet").lr == 2e-5
     for model in PRESETS:
         assert of(model).model == model
+
+
+def test_evaluation_over_splits(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "system_of", lambda name: small.SYSTEMS[name]())
+    config = small.config(folder, "kvq", epochs=1, model="kvq", export=False)
+    run(config, tmp_path / "run")
+    report = evaluate_run(tmp_path / "run", 2)
+    assert report.parts == ((small.TRAINED, 0, small.COUNT - small.TRAINED),) * 2
+    assert (tmp_path / "run" / "splits" / "01" / "metrics.json").is_file()
 
 
 def test_the_command_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

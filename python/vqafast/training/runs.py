@@ -95,9 +95,9 @@ def run(
     if system is None and parts is None and config.model in CLIP_MODELS:
         system = system_of(config.model)
     if system is None and parts is None and config.model not in VARIANTS:
-        names = ", ".join([*(n for n in VARIANTS if n.startswith("a2inet")), *CLIP_MODELS])
+        known = ", ".join([*(n for n in VARIANTS if n.startswith("a2inet")), *CLIP_MODELS])
         raise InvalidArgument(
-            f"run: model must be one of {names}, or a row of A2INet's tables such as table7-ss-fe, "
+            f"run: model must be one of {known}, or a row of A2INet's tables such as table7-ss-fe, "
             f"got {config.model!r}"
         )
     job: LabelledJob
