@@ -186,6 +186,12 @@ EXIT_CODES: dict[str, int] = {
     "engine_unavailable": 18,
     "cuda_error": 19,
     "unsupported": 20,
+    "timeout": 21,
+    "worker_died": 22,
+    "memory_limit": 23,
+    "output": 24,
+    "files_failed": 25,
+    "below_threshold": 26,
 }
 """Process exit status of the command line for each error code: 1 is a fault of vqafast itself,
-2 wrong arguments, 3..16 classes of input, 17.. models and the machine."""
+2 wrong arguments, 3..16 classes of input, 17.. models and the machine, 21.. batches."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from vqafast.cli import ablate, assess, dataset, doctor, evaluate, models, mos, score, train, version
+from vqafast.cli import ablate, assess, batch, dataset, doctor, evaluate, models, mos, score, train, version
 from vqafast.cli._report import INTERRUPTED, fail, silence_stdout
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def _root(context: typer.Context) -> None:
 
 app.command("score")(score.command)
 app.command("assess")(assess.command)
+app.command("batch")(batch.command)
 app.add_typer(dataset.app, name="dataset")
 app.command("doctor")(doctor.command)
 app.command("evaluate")(evaluate.command)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -19,12 +22,17 @@ if TYPE_CHECKING:
 
 # Videos that wait in a process, for each that it works on: enough that it never waits for the next.
 _AHEAD = 2
+_WATCH = 1.0  # seconds between looks for the parent
 _PATIENCE = 10.0  # seconds that a process has to end by itself
 
 
 @dataclass(slots=True)
-class _Worker:
-    """A process, the end of its pipe, and the videos that it has and has not answered for."""
+class Worker:
+    """A process, the end of its pipe, and the videos that it has and has not answered for.
+
+    It takes ``(options, videos, asked)`` and answers None once it is ready, or the error that kept it from
+    that; then it takes ``(index, path)`` and answers with an `Outcome` for each.
+    """
 
     device: str
     process: subprocess.Popen[bytes]
@@ -70,10 +78,10 @@ def assess_on(
         What a process raises while it loads the model. A process that dies later costs the videos that
         it had, whose outcomes say so; when all are dead, every other video has such an outcome too.
     """
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     try:
         for device in devices:
-            workers.append(_start(device))
+            workers.append(start(device))
             _send(workers[-1], ({**options, "device": device}, videos, asked))
         for worker in workers:
             _await_ready(worker)
@@ -84,7 +92,7 @@ def assess_on(
             worker.end()
 
 
-def _spread(feed: Iterator[tuple[int, str]], workers: list[_Worker], most: int) -> Iterator[Outcome]:
+def _spread(feed: Iterator[tuple[int, str]], workers: list[Worker], most: int) -> Iterator[Outcome]:
     alive = list(workers)
     exhausted = False
     while alive:
@@ -114,13 +122,13 @@ def _spread(feed: Iterator[tuple[int, str]], workers: list[_Worker], most: int) 
         yield _failed(index, path, "no process was left to score it")
 
 
-def _send(worker: _Worker, item: tuple[Any, ...]) -> None:
+def _send(worker: Worker, item: tuple[Any, ...]) -> None:
     # One that has died: the next read of its pipe finds that out and accounts for all it held.
     with contextlib.suppress(OSError):
         worker.connection.send(item)
 
 
-def _lost(worker: _Worker) -> Iterator[Outcome]:
+def _lost(worker: Worker) -> Iterator[Outcome]:
     status = worker.end()
     for index, path in worker.held.items():
         yield _failed(index, path, f"the process of {worker.device} that had it ended with status {status}")
@@ -131,7 +139,8 @@ def _failed(index: int, path: str, why: str) -> Outcome:
     return Outcome(index, path, error=VqafastError(f"{path}: not scored: {why}", path=path))
 
 
-def _start(device: str) -> _Worker:
+def start(device: str) -> Worker:
+    """Start a process that runs `serve`."""
     ours, theirs = Pipe()
     # Not multiprocessing.Process: it would run the caller's main module again.
     code = (
@@ -139,13 +148,17 @@ def _start(device: str) -> _Worker:
         f"from vqafast.scoring.fleet import serve; serve({theirs.fileno()})"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
+        # Ctrl-C is for the process that has the terminal, which then ends this one.
+        process_group=0,
     )
     theirs.close()
-    return _Worker(device, process, ours)
+    return Worker(device, process, ours)
 
 
-def _await_ready(worker: _Worker) -> None:
+def _await_ready(worker: Worker) -> None:
     try:
         error = worker.connection.recv()
     except (EOFError, OSError):
@@ -159,6 +172,7 @@ def _await_ready(worker: _Worker) -> None:
 
 def serve(descriptor: int) -> None:
     """Score what comes through the pipe until it is closed: the main function of a process."""
+    _die_with_parent()
     connection: Connection = Connection(descriptor)
     options, videos, asked = connection.recv()
     try:
@@ -176,6 +190,18 @@ def serve(descriptor: int) -> None:
     with contextlib.suppress(BrokenPipeError):
         for outcome in run_all(_received(connection), work, videos):
             connection.send(outcome)
+
+
+def _die_with_parent() -> None:
+    """End this process once its parent is gone: a decoder that hangs would never see the closed pipe."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="vqafast-watch", daemon=True).start()
 
 
 def _received(connection: Connection) -> Iterator[tuple[int, str]]:

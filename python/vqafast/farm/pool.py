@@ -1,0 +1,323 @@
+"""Worker processes that score: a crash, a hang or a leak costs the file that had it, not the batch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any, cast
+
+from vqafast.errors import EngineUnavailable, InvalidArgument, Unsupported, VqafastError
+from vqafast.scoring.fleet import Worker, start
+from vqafast.scoring.many import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.connection import Connection
+
+    from vqafast.scoring.scorer import ScorerOptions
+
+# Seconds between looks at deadlines and memory.
+_LOOK = 0.25
+# Seconds in which a worker must have loaded the model.
+_LOADING = 600.0
+# Workers in a row that may die before they are ready.
+_STILLBORN = 3
+
+
+@dataclass(slots=True)
+class Job:
+    """A file, and how many workers have tried it."""
+
+    index: int
+    path: str
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a job; `seconds` are those of the last attempt."""
+
+    index: int
+    outcome: Outcome
+    attempts: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Held:
+    job: Job
+    begun: float
+
+
+@dataclass(slots=True)
+class _Seat:
+    """A place for a worker, which may be taken by one after the other."""
+
+    device: str
+    worker: Worker | None = None
+    ready: bool = False
+    since: float = 0.0
+    held: dict[int, _Held] = field(default_factory=dict)
+
+
+class Pool:
+    """Processes that each hold a loaded model; open it with ``with``.
+
+    Parameters
+    ----------
+    options : ScorerOptions
+        Of the `Scorer` in each process.
+    devices : sequence of str
+        One process for each, as `Scorer` takes them.
+    videos : int
+        At once in a process.
+    timeout : float or None
+        Seconds that a file may take. A worker that takes longer is killed, and its record says "timeout".
+    memory : int or None
+        Bytes that a worker may hold (resident). One that grows beyond is killed: "memory_limit".
+    attempts : int
+        How many workers may die of a file before its record says "worker_died". It is tried alone then.
+    asked : dict
+        Further arguments of `Scorer.assess`.
+
+    Raises
+    ------
+    InvalidArgument
+    Unsupported
+        For a memory limit where /proc does not say what a process holds.
+    """
+
+    def __init__(
+        self,
+        options: ScorerOptions,
+        devices: Sequence[str],
+        *,
+        videos: int = 1,
+        timeout: float | None = None,
+        memory: int | None = None,
+        attempts: int = 2,
+        asked: dict[str, Any] | None = None,
+    ) -> None:
+        if not devices or videos < 1 or attempts < 1:
+            raise InvalidArgument(
+                "batch: workers, videos and attempts must be at least 1, "
+                f"got {len(devices)}, {videos}, {attempts}"
+            )
+        if timeout is not None and not timeout > 0:
+            raise InvalidArgument(f"batch: timeout must be above 0 s, got {timeout}")
+        if memory is not None and resident(os.getpid()) is None:
+            raise Unsupported("batch: a memory limit needs /proc, which this system does not have")
+        self._options, self._videos = options, videos
+        self._timeout, self._memory, self._attempts = timeout, memory, attempts
+        self._asked = asked or {}
+        self._seats = [_Seat(device) for device in devices]
+        self._again: deque[Job] = deque()
+        self._stillborn = 0
+        #: Workers that had to be started, the first ones included.
+        self.started = 0
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for seat in self._seats:
+            self._kill(seat)
+
+    def run(
+        self, jobs: Iterator[Job], stopping: Callable[[], bool] = lambda: False
+    ) -> Iterator[Result | None]:
+        """Yield a result for each job as it comes.
+
+        Jobs are taken as workers become free: as many are under way as workers have room for.
+
+        Parameters
+        ----------
+        stopping : callable
+            Once it is true no job is taken any more, and those under way end the iteration.
+
+        Yields
+        ------
+        Result or None
+            None when nothing came for a while, so that the caller may look around.
+
+        Raises
+        ------
+        VqafastError
+            What a worker raises while it loads the model.
+        """
+        exhausted = False
+        while True:
+            self._start_missing()
+            if not (exhausted or stopping()):
+                exhausted = self._fill(jobs)
+            elif self._again and not stopping():
+                self._fill(iter(()))
+            if not any(seat.held for seat in self._seats) and (stopping() or (exhausted and not self._again)):
+                return
+            came = False
+            for result in self._turn():
+                came = True
+                yield result
+            if not came:
+                yield None
+
+    def _fill(self, jobs: Iterator[Job]) -> bool:
+        """Give jobs to workers with room; True when there is none left."""
+        # In turns, so that a few files are shared by all.
+        for room in range(self._videos):
+            for seat in self._seats:
+                if not seat.ready or len(seat.held) != room or self._busy_alone(seat):
+                    continue
+                if self._again:
+                    # One that has killed a worker is tried without company, to know whom to blame.
+                    if not seat.held:
+                        self._give(seat, self._again.popleft())
+                    continue
+                job = next(jobs, None)
+                if job is None:
+                    return True
+                self._give(seat, job)
+        return False
+
+    @staticmethod
+    def _busy_alone(seat: _Seat) -> bool:
+        return any(held.job.attempts > 1 for held in seat.held.values())
+
+    def _give(self, seat: _Seat, job: Job) -> None:
+        assert seat.worker is not None
+        job.attempts += 1
+        seat.held[job.index] = _Held(job, time.monotonic())
+        # A worker that has just died: the next read of its pipe finds that out.
+        with contextlib.suppress(OSError):
+            seat.worker.connection.send((job.index, job.path))
+
+    def _start_missing(self) -> None:
+        for seat in self._seats:
+            if seat.worker is None:
+                seat.worker = start(seat.device)
+                seat.ready, seat.since = False, time.monotonic()
+                self.started += 1
+                with contextlib.suppress(OSError):
+                    seat.worker.connection.send(
+                        ({**self._options, "device": seat.device}, self._videos, self._asked)
+                    )
+
+    def _turn(self) -> Iterator[Result]:
+        by_connection = {seat.worker.connection: seat for seat in self._seats if seat.worker is not None}
+        for connection in wait(list(by_connection), _LOOK):
+            seat = by_connection[cast("Connection", connection)]
+            try:
+                got: Any = cast("Connection", connection).recv()
+            except (EOFError, OSError):
+                yield from self._died(seat)
+                continue
+            if not seat.ready:
+                if got is not None:
+                    raise got
+                seat.ready, self._stillborn = True, 0
+                continue
+            held = seat.held.pop(got.index, None)
+            if held is not None:
+                yield Result(got.index, got, held.job.attempts, time.monotonic() - held.begun)
+        now = time.monotonic()
+        for seat in self._seats:
+            yield from self._checked(seat, now)
+
+    def _checked(self, seat: _Seat, now: float) -> Iterator[Result]:
+        """Kill a worker that takes too long or too much."""
+        if seat.worker is None:
+            return
+        if not seat.ready:
+            if now - seat.since > _LOADING:
+                self._kill(seat)
+                raise EngineUnavailable(
+                    f"device: a process of {seat.device} must load the model within {_LOADING:g} s, "
+                    "it did not"
+                )
+            return
+        if self._timeout is not None:
+            late = [h for h in seat.held.values() if now - h.begun > self._timeout]
+            for held in late:
+                del seat.held[held.job.index]
+                message = f"must be scored within {self._timeout:g} s, it was not"
+                yield self._given_up(held, now, "timeout", message)
+            if late:
+                self._kill(seat)
+                self._return(seat, blame=False)
+                return
+        size = None if self._memory is None or not seat.held else resident(seat.worker.process.pid)
+        if size is not None and self._memory is not None and size > self._memory:
+            self._kill(seat)
+            if len(seat.held) == 1:
+                (held,) = seat.held.values()
+                seat.held.clear()
+                message = (
+                    f"must be scored in {self._memory / 1e6:.0f} MB, its process held {size / 1e6:.0f} MB"
+                )
+                yield self._given_up(held, now, "memory_limit", message)
+            else:
+                self._return(seat, blame=True)
+
+    def _died(self, seat: _Seat) -> Iterator[Result]:
+        assert seat.worker is not None
+        status = seat.worker.end()
+        seat.worker = None
+        if not seat.ready:
+            self._stillborn += 1
+            if self._stillborn >= _STILLBORN:
+                raise EngineUnavailable(
+                    f"device: the process of {seat.device} ended with {_status(status)} while it loaded "
+                    "the model"
+                )
+            return
+        if len(seat.held) == 1:
+            (held,) = seat.held.values()
+            if held.job.attempts >= self._attempts:
+                seat.held.clear()
+                message = f"its process ended with {_status(status)}, {held.job.attempts} times"
+                yield self._given_up(held, time.monotonic(), "worker_died", message)
+                return
+        self._return(seat, blame=True)
+
+    def _return(self, seat: _Seat, *, blame: bool) -> None:
+        """Put what a worker had back; without blame the attempt does not count."""
+        for held in seat.held.values():
+            held.job.attempts -= not blame
+            self._again.append(held.job)
+        seat.held.clear()
+
+    @staticmethod
+    def _given_up(held: _Held, now: float, code: str, message: str) -> Result:
+        job = held.job
+        error = VqafastError(f"{job.path}: {message}", path=job.path, code=code)
+        return Result(job.index, Outcome(job.index, job.path, error=error), job.attempts, now - held.begun)
+
+    @staticmethod
+    def _kill(seat: _Seat) -> None:
+        if seat.worker is not None:
+            seat.worker.process.kill()
+            seat.worker.end()
+            seat.worker, seat.ready = None, False
+
+
+def resident(pid: int) -> int | None:
+    """Bytes that a process holds in memory; None where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _status(status: int) -> str:
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
