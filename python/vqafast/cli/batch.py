@@ -74,6 +74,10 @@ def command(
     content_hash: Annotated[
         bool, typer.Option("--content-hash", help="Tell files apart by content, not by time of modification.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", help="Workers on a Ray cluster: its address, auto, or local for this machine."),
+    ] = None,
     model: options.Model = None,
     device: options.Device = "cpu",
     engine: options.Engine = None,
@@ -102,7 +106,7 @@ def command(
             },
             workers=workers, timeout=_seconds("timeout", timeout), memory=_bytes(memory), attempts=attempts,
             pooling=pooling, window=options.seconds(window), display=display, frames=frames,
-            content_hash=content_hash, retry=retry,
+            content_hash=content_hash, retry=retry, ray=ray,
         )  # fmt: skip
         with _Signals() as signals, _Lines(not quiet) as lines:
             summary = run_batch(

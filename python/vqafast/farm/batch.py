@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
 
+    from vqafast.farm.cluster import RayPool
+
 #: Codes of failures that may be the machine's fault rather than the file's: `retry="machine"`.
 MACHINE = frozenset(
     (
@@ -61,6 +63,8 @@ class BatchOptions:
     retry : {"none", "machine", "all"}
         Which failures of an earlier run are tried again: none; those that may be the machine's fault
         (`MACHINE`); all. A file that has changed is always scored again.
+    ray : str or None
+        Address of a Ray cluster, on which the workers then are; see `cluster.RayPool`.
     """
 
     scorer: ScorerOptions = field(default_factory=ScorerOptions)
@@ -74,6 +78,7 @@ class BatchOptions:
     frames: bool = False
     content_hash: bool = False
     retry: str = "none"
+    ray: str | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -244,15 +249,9 @@ def run_batch(
     options = options or BatchOptions()
     begun = time.monotonic()
     path, table = journal_of(output)
-    devices, threads, videos = _workers(options)
     with Journal(path, fresh=fresh) as journal:
         batch = Batch(journal, options, on_record)
-        pool = Pool(
-            {**options.scorer, "threads": threads}, devices, videos=videos, timeout=options.timeout,
-            memory=options.memory, attempts=options.attempts,
-            asked={"pooling": options.pooling, "window": options.window, "display": options.display},
-        )  # fmt: skip
-        with pool:
+        with _pool(options) as pool:
             for result in pool.run(batch.jobs(manifest.read(inputs, column=column, root=root)), stopping):
                 if result is not None:
                     batch.done(result)
@@ -299,6 +298,24 @@ def _count(journal: Journal, summary: Summary, threshold: float | None) -> None:
             summary.median = score
         if threshold is not None and score < threshold:
             summary.below += 1
+
+
+def _pool(options: BatchOptions) -> Pool | RayPool:
+    asked = {"pooling": options.pooling, "window": options.window, "display": options.display}
+    if options.ray is not None:
+        if options.memory is not None:
+            raise InvalidArgument("batch: memory is Ray's to limit, it must not be given with ray")
+        from vqafast.farm.cluster import RayPool
+
+        return RayPool(
+            {**options.scorer, "threads": max(1, options.scorer.get("threads", 0))}, address=options.ray,
+            workers=options.workers, timeout=options.timeout, attempts=options.attempts, asked=asked,
+        )  # fmt: skip
+    devices, threads, videos = _workers(options)
+    return Pool(
+        {**options.scorer, "threads": threads}, devices, videos=videos, timeout=options.timeout,
+        memory=options.memory, attempts=options.attempts, asked=asked,
+    )  # fmt: skip
 
 
 def _workers(options: BatchOptions) -> tuple[list[str], int, int]:

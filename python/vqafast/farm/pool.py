@@ -245,7 +245,7 @@ class Pool:
             for held in late:
                 del seat.held[held.job.index]
                 message = f"must be scored within {self._timeout:g} s, it was not"
-                yield self._given_up(held, now, "timeout", message)
+                yield given_up(held.job, "timeout", message, now - held.begun)
             if late:
                 self._kill(seat)
                 self._return(seat, blame=False)
@@ -259,7 +259,7 @@ class Pool:
                 message = (
                     f"must be scored in {self._memory / 1e6:.0f} MB, its process held {size / 1e6:.0f} MB"
                 )
-                yield self._given_up(held, now, "memory_limit", message)
+                yield given_up(held.job, "memory_limit", message, now - held.begun)
             else:
                 self._return(seat, blame=True)
 
@@ -280,7 +280,7 @@ class Pool:
             if held.job.attempts >= self._attempts:
                 seat.held.clear()
                 message = f"its process ended with {_status(status)}, {held.job.attempts} times"
-                yield self._given_up(held, time.monotonic(), "worker_died", message)
+                yield given_up(held.job, "worker_died", message, time.monotonic() - held.begun)
                 return
         self._return(seat, blame=True)
 
@@ -292,17 +292,17 @@ class Pool:
         seat.held.clear()
 
     @staticmethod
-    def _given_up(held: _Held, now: float, code: str, message: str) -> Result:
-        job = held.job
-        error = VqafastError(f"{job.path}: {message}", path=job.path, code=code)
-        return Result(job.index, Outcome(job.index, job.path, error=error), job.attempts, now - held.begun)
-
-    @staticmethod
     def _kill(seat: _Seat) -> None:
         if seat.worker is not None:
             seat.worker.process.kill()
             seat.worker.end()
             seat.worker, seat.ready = None, False
+
+
+def given_up(job: Job, code: str, message: str, seconds: float) -> Result:
+    """A failure that is the worker's and not an answer of it."""
+    error = VqafastError(f"{job.path}: {message}", path=job.path, code=code)
+    return Result(job.index, Outcome(job.index, job.path, error=error), job.attempts, seconds)
 
 
 def resident(pid: int) -> int | None:
