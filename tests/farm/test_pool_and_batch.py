@@ -195,7 +195,10 @@ def test_kill_9_at_any_moment(folder: Path, expected: dict[str, Any], tmp_path: 
     killed = 0
     for _ in range(3):
         process = subprocess.Popen(command(folder, out), stderr=subprocess.DEVNULL, cwd=ROOT)
-        time.sleep(rng.uniform(1.5, 4.0))
+        already = out.stat().st_size if out.exists() else 0
+        while process.poll() is None and (not out.exists() or out.stat().st_size <= already):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0.0, 0.3))
         killed += process.poll() is None
         process.kill()
         process.wait()

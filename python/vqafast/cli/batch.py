@@ -44,6 +44,7 @@ def command(
     workers: Annotated[
         int, typer.Option("--workers", help="Processes; 0 is one for each core, or for each GPU.")
     ] = 0,
+    videos: Annotated[int, typer.Option("--videos", help="At once in a process; 0 is 1, on GPUs 8.")] = 0,
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="A file may take so long: 120, 2m.")
     ] = None,
@@ -104,9 +105,9 @@ def command(
                 "model": model, "device": device, "engine": engine, "decoder": decoder,
                 "precision": precision, "threads": threads, "samples": samples, "batch": batch,
             },
-            workers=workers, timeout=_seconds("timeout", timeout), memory=_bytes(memory), attempts=attempts,
-            pooling=pooling, window=options.seconds(window), display=display, frames=frames,
-            content_hash=content_hash, retry=retry, ray=ray,
+            workers=workers, videos=videos, timeout=_seconds("timeout", timeout), memory=_bytes(memory),
+            attempts=attempts, pooling=pooling, window=options.seconds(window), display=display,
+            frames=frames, content_hash=content_hash, retry=retry, ray=ray,
         )  # fmt: skip
         with _Signals() as signals, _Lines(not quiet) as lines:
             summary = run_batch(

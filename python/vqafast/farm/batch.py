@@ -52,6 +52,9 @@ class BatchOptions:
         Of `Scorer`. With "threads" 0 or without, the cores are shared out among the workers.
     workers : int
         Processes; 0 is one for each core of `threads`, on GPUs one for each GPU.
+    videos : int
+        At once in a process, which share its weights; 0 is 1 on CPUs, and on GPUs as many as keep the
+        decoders busy.
     timeout, memory, attempts
         See `Pool`.
     pooling, window, display
@@ -69,6 +72,7 @@ class BatchOptions:
 
     scorer: ScorerOptions = field(default_factory=ScorerOptions)
     workers: int = 0
+    videos: int = 0
     timeout: float | None = None
     memory: int | None = None
     attempts: int = 2
@@ -81,8 +85,11 @@ class BatchOptions:
     ray: str | None = None
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise InvalidArgument(f"batch: workers must be 0 (as many as fit) or more, got {self.workers}")
+        if min(self.workers, self.videos) < 0:
+            raise InvalidArgument(
+                "batch: workers and videos must be 0 (as many as fit) or more, "
+                f"got {self.workers}, {self.videos}"
+            )
         if self.retry not in ("none", "machine", "all"):
             raise InvalidArgument(f"batch: retry must be one of none, machine, all, got {self.retry!r}")
         check_options("mean" if self.pooling is None else self.pooling, self.window)
@@ -327,7 +334,7 @@ def _workers(options: BatchOptions) -> tuple[list[str], int, int]:
     if device.startswith("cuda") or (device == "auto" and cuda_obstacle() is None):
         names = [f"cuda:{gpu.index}" for gpu in probe().gpus] if ":" not in device else [device]
         names = names or [device]
-        return names, threads or max(1, available_cores() // len(names)), VIDEOS_ON_GPU
+        return names, threads or max(1, available_cores() // len(names)), options.videos or VIDEOS_ON_GPU
     cores = available_cores()
     workers = options.workers or max(1, cores // max(1, threads))
-    return [device] * workers, threads or max(1, cores // workers), 1
+    return [device] * workers, threads or max(1, cores // workers), options.videos or 1

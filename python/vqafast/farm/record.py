@@ -51,6 +51,8 @@ class Record:
         What the number means and where it comes from.
     seconds : float
         From the worker's taking the file to its answer.
+    stages : dict
+        Busy seconds by stage, as in `vqafast.scoring.assessment.Timings`.
     attempts : int
         Workers that tried.
     size, mtime_ns : int or None
@@ -88,6 +90,7 @@ class Record:
     model_sha256: str | None = None
     library_version: str | None = None
     seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
     size: int | None = None
     mtime_ns: int | None = None
@@ -160,6 +163,7 @@ def scored(assessment: Assessment, *, frames: bool, size: int | None) -> dict[st
         "model_version": a.model.version,
         "model_sha256": a.model.weights_sha256,
         "library_version": a.library_version,
+        "stages": {name: round(value, 6) for name, value in asdict(a.timings).items()},
     }
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Columns of a table, in their order.
 COLUMNS = ("schema", *(f.name for f in fields(Record) if f.name != "schema"))
 # Those that hold lists or objects: JSON in a cell.
-_NESTED = ("warnings", "segments", "frames", "attributes", "extra")
+_NESTED = ("warnings", "segments", "frames", "attributes", "stages", "extra")
 _WHOLE = ("schema", "width", "height", "scored_frames", "dropped_frames", "attempts", "size", "mtime_ns")
 _REAL = (
     "score", "uncertainty", "duration", "frame_rate", "bit_rate", "scale_min", "scale_max", "seconds",
