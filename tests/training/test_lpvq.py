@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,3 +136,47 @@ def test_what_else_is_refused(tmp_path: Path) -> None:
         lpvq_correlations(predicted, mos)
     with pytest.raises(InvalidArgument, match="to_grid"):
         to_grid(np.zeros(7))
+
+
+def test_a_models_maps_against_regions(tmp_path: Path) -> None:
+    """`vqafast evaluate MODEL --lpvq DIR` on drawn pictures with an untrained small KVQ."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    from tests.models.small_kvq import SWIN, HeadConfig, randomised
+    from typer.testing import CliRunner
+
+    from vqafast.cli import app
+    from vqafast.models.kvq.config import KvqConfig
+    from vqafast.models.kvq.convert import write_network
+    from vqafast.models.kvq.network import KVQ
+
+    image = pytest.importorskip("PIL.Image")
+    net = KVQ(KvqConfig(SWIN, HeadConfig(64, 8), (3, 2), side=224, clips=1, frames=4, interval=1))
+    write_network(randomised(net), tmp_path / "model", random=True)
+    rng = np.random.default_rng(3)
+    rows = ["name," + ",".join(f"r{i}" for i in range(49))]
+    for name in ("a.png", "b.png", "c.png"):
+        image.fromarray(rng.integers(0, 255, (224, 224, 3), dtype=np.uint8)).save(tmp_path / name)
+        rows.append(name + "," + ",".join(str(x) for x in rng.uniform(1, 5, 49)))
+    (tmp_path / "LPVQ.csv").write_text("\n".join(rows))
+    command = ["evaluate", str(tmp_path / "model"), "--lpvq", str(tmp_path), "--json", "--quiet"]
+    got = CliRunner().invoke(app, command)
+    assert got.exit_code == 0, got.stderr
+    figures = json.loads(got.stdout)
+    assert (figures["pictures"], figures["undefined"]) == (3, 0)
+    # The same through the network itself: FFV1 rounds colours, so pictures differ by a level or two.
+    from vqafast.models.fast_vqa.config import MEAN, STD
+
+    found = []
+    for name in ("a.png", "b.png", "c.png"):
+        rgb = np.asarray(image.open(tmp_path / name), np.float32)
+        x = (torch.from_numpy(rgb) - torch.tensor(MEAN)) / torch.tensor(STD)
+        clip = x.permute(2, 0, 1)[None, :, None].repeat(1, 1, 4, 1, 1)
+        with torch.no_grad():
+            found.append(to_grid(net.maps(clip).quality[0].mean(dim=0).numpy()))
+    labels = np.array([[float(v) for v in row.split(",")[1:]] for row in rows[1:]]).reshape(3, 7, 7)
+    expected = lpvq_correlations(np.stack(found), labels)
+    assert figures["inter_srcc"] == pytest.approx(expected.inter_srcc, abs=0.02)
+    assert figures["intra_plcc"] == pytest.approx(expected.intra_plcc, abs=0.02)
+    refused = CliRunner().invoke(app, ["evaluate", "a2inet-lite", "--lpvq", str(tmp_path), "--quiet"])
+    assert "the model must have them" in refused.stderr

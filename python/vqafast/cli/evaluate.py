@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +54,10 @@ def command(
         bool, typer.Option(help="With --features: fit again on training and validation once chosen.")
     ] = True,
     seed: Annotated[int, typer.Option(help="With --features: of random splits and starts.")] = 0,
+    lpvq: Annotated[
+        Path | None,
+        typer.Option(help="Folder of LPVQ: local quality of a model with maps against its 7 x 7 regions."),
+    ] = None,
     as_json: options.Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The report only.")] = False,
@@ -64,6 +70,9 @@ def command(
     with reporting(debug):
         if as_json and markdown:
             raise InvalidArgument("evaluate: --json or --markdown must be given, got both")
+        if lpvq is not None:
+            _local(target, lpvq, _pairs("labels", labels), as_json, quiet)
+            return
         try:
             report, facts = _report(
                 target, splits=splits, train_on=train_on, test_on=test_on, roots=_pairs("root", root),
@@ -103,6 +112,34 @@ def _report(
             "evaluate: --root, --labels, --set and --out must come with --train-on: a run has its own"
         )
     return _run(Path(target), splits, quiet), {}
+
+
+def _local(model: str, root: Path, labels: Mapping[str, str], as_json: bool, quiet: bool) -> None:
+    """Print the correlations of local quality with LPVQ's regions."""
+    try:
+        from vqafast.cli._picture import quality_of
+        from vqafast.training.datasets import load_dataset
+        from vqafast.training.lpvq import evaluate_lpvq
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(
+            f"evaluate: {error.name} must be installed: pip install 'vqafast[train]'"
+        ) from error
+    data = load_dataset("lpvq", root, labels=labels.get("lpvq"))
+    with RunProgress(quiet) as progress:
+        progress.stage("pictures", len(data.items))
+        look = quality_of(model)
+
+        def told(path: Path) -> Any:
+            found = look(path)
+            progress.advance(path.name)
+            return found
+
+        figures = asdict(evaluate_lpvq(data, told))
+    if as_json:
+        print(json.dumps({n: v if math.isfinite(v) else None for n, v in figures.items()}))
+        return
+    for name, value in figures.items():
+        print(f"{name:12}  {value:.4f}" if isinstance(value, float) else f"{name:12}  {value}")
 
 
 def _precomputed(

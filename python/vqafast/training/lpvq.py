@@ -23,9 +23,12 @@ from vqafast.training.datasets import tables
 from vqafast.training.metrics import plcc, srcc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
+
+    from vqafast.training.datasets import VideoDataset
 
 GRID = 7
 
@@ -91,6 +94,30 @@ def lpvq_correlations(predicted: ArrayLike, mos: ArrayLike) -> LpvqCorrelations:
         len(p),
         len(p) - len(defined),
     )
+
+
+def evaluate_lpvq(data: VideoDataset, quality_of: Callable[[Path], ArrayLike]) -> LpvqCorrelations:
+    """Hold a model against LPVQ, zero-shot as in table 9.
+
+    Parameters
+    ----------
+    data : VideoDataset
+        From ``load_dataset("lpvq", ROOT)``: items with "regions" ``(7, 7)`` in `extra`.
+    quality_of : callable
+        From a picture's path to its local quality ``(..., h, w)``; leading axes, such as time, are averaged.
+
+    Raises
+    ------
+    InvalidArgument
+        For a data set without regions.
+    """
+    if not data.items or any("regions" not in item.extra for item in data.items):
+        raise InvalidArgument(f"evaluate_lpvq: items must have regional MOS, got {data.name}")
+    predicted = []
+    for item in data.items:
+        grid = to_grid(quality_of(item.path))
+        predicted.append(grid.reshape(-1, GRID, GRID).mean(axis=0))
+    return lpvq_correlations(np.stack(predicted), np.stack([item.extra["regions"] for item in data.items]))
 
 
 def read_lpvq(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.float64]]:
