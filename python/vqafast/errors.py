@@ -165,6 +165,30 @@ class CudaError(VqafastError, RuntimeError):
     default_code = "cuda_error"
 
 
+class TimedOut(VqafastError, TimeoutError):
+    """A file of a batch took longer than it may."""
+
+    default_code = "timeout"
+
+
+class WorkerDied(VqafastError, RuntimeError):
+    """The process that scored a file died, each time that the file was tried."""
+
+    default_code = "worker_died"
+
+
+class MemoryLimit(VqafastError, MemoryError):
+    """The process that scored a file took more memory than it may."""
+
+    default_code = "memory_limit"
+
+
+class OutputError(VqafastError, OSError):
+    """Results cannot be written, for example because the disk is full."""
+
+    default_code = "output"
+
+
 EXIT_CODES: dict[str, int] = {
     "internal": 1,
     "invalid_argument": 2,
@@ -194,4 +218,5 @@ EXIT_CODES: dict[str, int] = {
     "below_threshold": 26,
 }
 """Process exit status of the command line for each error code: 1 is a fault of vqafast itself,
-2 wrong arguments, 3..16 classes of input, 17.. models and the machine, 21.. batches."""
+2 wrong arguments, 3..16 classes of input, 17.. models and the machine, 21.. batches. The last two are
+no errors: what a batch came to."""

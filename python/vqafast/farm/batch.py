@@ -250,8 +250,8 @@ def run_batch(
     Raises
     ------
     VqafastError
-        When the model cannot be loaded, a manifest cannot be read, or the output cannot be written (code
-        "output"). What is recorded stays.
+        When the model cannot be loaded, a manifest cannot be read, or the output cannot be written
+        (`OutputError`). What is recorded stays.
     """
     options = options or BatchOptions()
     begun = time.monotonic()

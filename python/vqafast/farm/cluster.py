@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vqafast.errors import EngineUnavailable, InvalidArgument
+from vqafast.errors import EngineUnavailable, InvalidArgument, TimedOut, WorkerDied
 from vqafast.farm.pool import Job, Result, given_up
 from vqafast.scoring.many import Outcome, outcome_of
 from vqafast.scoring.scorer import Scorer, ScorerOptions
@@ -180,7 +180,7 @@ class RayPool:
         if job is not None and job.attempts >= self._attempts:
             said = str(error).strip().splitlines()[0]
             message = f"its actor died, {job.attempts} times: {said}"
-            yield given_up(job, "worker_died", message, time.monotonic() - seat.begun)
+            yield given_up(job, WorkerDied, message, time.monotonic() - seat.begun)
         elif job is not None:
             self._again.append(job)
         self._await_ready(seat)
@@ -193,7 +193,7 @@ class RayPool:
                 # Ray starts it again; the next answer of this seat is that the model is loaded.
                 self._ray.kill(seat.actor, no_restart=False)
                 message = f"must be scored within {self._timeout:g} s, it was not"
-                yield given_up(job, "timeout", message, now - seat.begun)
+                yield given_up(job, TimedOut, message, now - seat.begun)
                 self._await_ready(seat)
 
 

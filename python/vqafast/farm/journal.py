@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from vqafast.errors import InvalidArgument, VqafastError
+from vqafast.errors import InvalidArgument, OutputError
 from vqafast.farm.identity import digest_of
 from vqafast.farm.record import Record
 
@@ -72,8 +72,8 @@ class Journal:
     ------
     InvalidArgument
         When another process writes to it, or it holds something else than records.
-    VqafastError
-        With code "output", when it cannot be written.
+    OutputError
+        When it cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fresh: bool = False) -> None:
@@ -126,8 +126,8 @@ class Journal:
 
         Raises
         ------
-        VqafastError
-            With code "output" when it cannot be written, a full disk for example. Nothing of it stays.
+        OutputError
+            When it cannot be written, a full disk for example. Nothing of it stays.
         """
         line = record.to_json().encode("utf-8", "surrogateescape") + b"\n"
         with _told(self.path):
@@ -277,10 +277,9 @@ def _told(path: Path) -> Iterator[None]:
     except (OSError, sqlite3.OperationalError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         why = "the disk is full" if full else str(error)
-        raise VqafastError(
+        raise OutputError(
             f"{path}: cannot be written: {why}; what is in it stays, and the same command goes on",
             path=str(path),
-            code="output",
         ) from error
 
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, cast
 
-from vqafast.errors import EngineUnavailable, InvalidArgument, Unsupported, VqafastError
+from vqafast.errors import (
+    EngineUnavailable,
+    InvalidArgument,
+    MemoryLimit,
+    TimedOut,
+    Unsupported,
+    VqafastError,
+    WorkerDied,
+)
 from vqafast.scoring.fleet import Worker, start
 from vqafast.scoring.many import Outcome
 
@@ -245,7 +253,7 @@ class Pool:
             for held in late:
                 del seat.held[held.job.index]
                 message = f"must be scored within {self._timeout:g} s, it was not"
-                yield given_up(held.job, "timeout", message, now - held.begun)
+                yield given_up(held.job, TimedOut, message, now - held.begun)
             if late:
                 self._kill(seat)
                 self._return(seat, blame=False)
@@ -259,7 +267,7 @@ class Pool:
                 message = (
                     f"must be scored in {self._memory / 1e6:.0f} MB, its process held {size / 1e6:.0f} MB"
                 )
-                yield given_up(held.job, "memory_limit", message, now - held.begun)
+                yield given_up(held.job, MemoryLimit, message, now - held.begun)
             else:
                 self._return(seat, blame=True)
 
@@ -280,7 +288,7 @@ class Pool:
             if held.job.attempts >= self._attempts:
                 seat.held.clear()
                 message = f"its process ended with {_status(status)}, {held.job.attempts} times"
-                yield given_up(held.job, "worker_died", message, time.monotonic() - held.begun)
+                yield given_up(held.job, WorkerDied, message, time.monotonic() - held.begun)
                 return
         self._return(seat, blame=True)
 
@@ -299,9 +307,9 @@ class Pool:
             seat.worker, seat.ready = None, False
 
 
-def given_up(job: Job, code: str, message: str, seconds: float) -> Result:
+def given_up(job: Job, kind: type[VqafastError], message: str, seconds: float) -> Result:
     """A failure that is the worker's and not an answer of it."""
-    error = VqafastError(f"{job.path}: {message}", path=job.path, code=code)
+    error = kind(f"{job.path}: {message}", path=job.path)
     return Result(job.index, Outcome(job.index, job.path, error=error), job.attempts, seconds)
 
 

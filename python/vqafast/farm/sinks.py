@@ -10,7 +10,7 @@ from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from vqafast.errors import EngineUnavailable, VqafastError
+from vqafast.errors import EngineUnavailable, OutputError
 from vqafast.farm.record import Record
 
 if TYPE_CHECKING:
@@ -92,6 +92,6 @@ def _replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise VqafastError(f"{path}: cannot be written: {error}", path=str(path), code="output") from error
+        raise OutputError(f"{path}: cannot be written: {error}", path=str(path)) from error
     finally:
         part.unlink(missing_ok=True)
