@@ -108,7 +108,12 @@ def test_the_index_is_made_anew(tmp_path: Path, harm: str) -> None:
 
 def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.jsonl"
-    for text in ('{"a": 1}\n', "text\n", '{"schema": 9, "path": "x", "key": "k", "status": "scored"}\n'):
+    for text in (
+        '{"a": 1}\n',
+        "text\n",
+        '{"schema": "x"}\n',
+        '{"schema": 9, "path": "x", "key": "k", "status": "scored"}\n',
+    ):
         path.write_text(text)
         with pytest.raises(InvalidArgument, match="must hold records of a batch"):
             Journal(path)

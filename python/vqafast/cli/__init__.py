@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from vqafast.cli import ablate, assess, batch, dataset, doctor, evaluate, models, mos, score, train, version
+from vqafast.cli import (
+    ablate,
+    assess,
+    batch,
+    dataset,
+    doctor,
+    evaluate,
+    ladder,
+    models,
+    mos,
+    report,
+    score,
+    train,
+    version,
+)
 from vqafast.cli._report import INTERRUPTED, fail, silence_stdout
 
 if TYPE_CHECKING:
@@ -38,8 +52,10 @@ app.add_typer(dataset.app, name="dataset")
 app.command("doctor")(doctor.command)
 app.command("evaluate")(evaluate.command)
 app.command("ablate")(ablate.command)
+app.command("ladder")(ladder.command)
 app.add_typer(models.app, name="models")
 app.command("mos")(mos.command)
+app.command("report")(report.command)
 app.command("train")(train.command)
 app.command("version")(version.command)
 

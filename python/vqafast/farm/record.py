@@ -118,7 +118,7 @@ class Record:
         """
         try:
             data = json.loads(line)
-            schema = data["schema"]
+            schema = int(data["schema"])
             known = {f.name for f in fields(cls)}
             values = {name: value for name, value in data.items() if name in known}
             for name in ("warnings", "segments"):
