@@ -32,7 +32,7 @@ class GraphRuntime:
 
     Parameters
     ----------
-    spec, engine, threads, precision, device
+    spec, engine, threads, precision, seed, device, batch
         See `A2INetRuntime`.
 
     Attributes
@@ -55,14 +55,31 @@ class GraphRuntime:
     min_side = 1
     repeats = False
 
-    def __init__(self, spec: ModelSpec, engine: str, threads: int, precision: str, *, device: str) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        engine: str = "openvino",
+        threads: int = 0,
+        precision: str = "f32",
+        seed: int = 0,
+        *,
+        device: str = "cpu",
+        batch: int = 8,
+    ) -> None:
         self.spec = spec
         self.threads = threads
         self.precision = precision
         self.window = spec.sampling.window
         self._engine = engine
         self._device = device
+        self._seed = seed
+        self._batch = batch
         self._engines: list[Engine] = []
+        self._load()
+
+    def _load(self) -> None:
+        """Compile the graphs; everything that the caller asked for is set by then."""
+        raise NotImplementedError
 
     def backbone(self, name: str, shapes: Mapping[str, Shapes]) -> Engine:
         """Compile ``<name>.onnx``, or its variant for int8, in the precision that was asked for."""

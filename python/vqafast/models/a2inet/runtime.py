@@ -62,20 +62,9 @@ class A2INetRuntime(GraphRuntime):
 
     spec: A2INetSpec
 
-    def __init__(
-        self,
-        spec: A2INetSpec,
-        engine: str = "openvino",
-        threads: int = 0,
-        precision: str = "f32",
-        seed: int = 0,
-        *,
-        device: str = "cpu",
-        batch: int = 8,
-    ) -> None:
-        super().__init__(spec, engine, threads, precision, device=device)
+    def _load(self) -> None:
+        spec, batch, threads = self.spec, self._batch, self.threads
         self.whole_windows = spec.semantic.temporal == "window"
-        self._seed = seed
         if spec.bitstream is not None:
             unknown = sorted(set(spec.bitstream.features) - set(BITSTREAM_FEATURES))
             if unknown:

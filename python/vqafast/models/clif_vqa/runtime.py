@@ -35,25 +35,12 @@ class ClifVqaRuntime(GraphRuntime):
     # As for FAST-VQA's fragments.
     min_side = 32
 
-    def __init__(
-        self,
-        spec: ClifVqaSpec,
-        engine: str = "openvino",
-        threads: int = 0,
-        precision: str = "f32",
-        seed: int = 0,
-        *,
-        device: str = "cpu",
-        batch: int = 8,
-    ) -> None:
-        del batch
-        super().__init__(spec, engine, threads, precision, device=device)
-        shapes = input_shapes(spec)
+    def _load(self) -> None:
+        shapes = input_shapes(self.spec)
         self._spatial = self.backbone("spatial", shapes["spatial"])
         self._semantic = self.backbone("semantic", shapes["semantic"])
         self._head = self.head("head")
         self._target = self.target()
-        self._seed = seed
 
     def ingest_quality(self, sampled: Sampled, draw: int = 0) -> Any:
         """Fragments ``(F, 3, S, S)`` of the F frames of a clip."""

@@ -27,22 +27,9 @@ class FastVqaRuntime(RunsRuntime):
 
     spec: FastVqaSpec
 
-    def __init__(
-        self,
-        spec: FastVqaSpec,
-        engine: str = "openvino",
-        threads: int = 0,
-        precision: str = "f32",
-        seed: int = 0,
-        *,
-        device: str = "cpu",
-        batch: int = 8,
-    ) -> None:
-        del batch
-        super().__init__(spec, engine, threads, precision, device=device)
-        self._network = self.backbone("network", input_shapes(spec.view))
+    def _load(self) -> None:
+        self._network = self.backbone("network", input_shapes(self.spec.view))
         self._target = self.target()
-        self._seed = seed
 
     def ingest_quality(self, sampled: Sampled, draw: int = 0) -> Any:
         """Fragments ``(F, 3, S, S)`` of one run of F frames; its frames are not needed afterwards."""

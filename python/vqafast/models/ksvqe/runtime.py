@@ -27,22 +27,9 @@ class KsvqeRuntime(RunsRuntime):
 
     spec: KsvqeSpec
 
-    def __init__(
-        self,
-        spec: KsvqeSpec,
-        engine: str = "openvino",
-        threads: int = 0,
-        precision: str = "f32",
-        seed: int = 0,
-        *,
-        device: str = "cpu",
-        batch: int = 8,
-    ) -> None:
-        del batch
-        super().__init__(spec, engine, threads, precision, device=device)
-        self._network = self.backbone("network", input_shapes(spec))
+    def _load(self) -> None:
+        self._network = self.backbone("network", input_shapes(self.spec))
         self._target = self.target()
-        self._seed = seed
 
     def ingest_quality(self, sampled: Sampled, draw: int = 0) -> RunViews:
         """Fragments and key frames of one run; its frames are not needed afterwards."""

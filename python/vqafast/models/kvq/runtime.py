@@ -33,20 +33,8 @@ class KvqRuntime(RunsRuntime):
 
     spec: KvqSpec
 
-    def __init__(
-        self,
-        spec: KvqSpec,
-        engine: str = "openvino",
-        threads: int = 0,
-        precision: str = "f32",
-        seed: int = 0,
-        *,
-        device: str = "cpu",
-        batch: int = 8,
-    ) -> None:
-        del seed, batch
-        super().__init__(spec, engine, threads, precision, device=device)
-        self._network = self.backbone("network", input_shapes(spec.view))
+    def _load(self) -> None:
+        self._network = self.backbone("network", input_shapes(self.spec.view))
         self._target = self.target()
         self._grid: tuple[int, ...] = ()
 

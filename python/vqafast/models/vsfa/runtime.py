@@ -34,27 +34,16 @@ class VsfaRuntime(OneViewRuntime):
     whole_windows = False
     min_side = _MIN_SIDE
 
-    def __init__(
-        self,
-        spec: VsfaSpec,
-        engine: str = "openvino",
-        threads: int = 0,
-        precision: str = "f32",
-        seed: int = 0,
-        *,
-        device: str = "cpu",
-        batch: int = 8,
-    ) -> None:
-        del seed
-        super().__init__(spec, engine, threads, precision, device=device)
-        backbone = self.backbone("backbone", input_shapes(batch))
+    def _load(self) -> None:
+        spec = self.spec
+        backbone = self.backbone("backbone", input_shapes(self._batch))
         self._branch = GraphBranch(
             backbone,
             spec.view.features,
             name=spec.name,
             in_order=False,
-            batch=batch,
-            threads=threads,
+            batch=self._batch,
+            threads=self.threads,
             unbiased=spec.view.unbiased,
         )
         self._head = self.head("head")
