@@ -298,3 +298,12 @@ def test_a_model_that_cannot_be_loaded_and_workers_that_never_come(
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(VqafastError, match="ended with status 1 while it loaded the model"):
         run_batch([str(folder)], tmp_path / "out.jsonl", FAST)
+
+
+def test_a_content_hash_of_a_pipe_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "list.txt").write_text("pipe.mp4\n")
+    run_batch(
+        [str(tmp_path / "list.txt")], tmp_path / "out.jsonl", BatchOptions(workers=1, content_hash=True)
+    )
+    assert scores(tmp_path / "out.jsonl") == {"pipe.mp4": "hostile_input"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -277,10 +278,9 @@ def browser() -> Iterator[Any]:
         made.close()
 
 
-def test_in_chromium(browser: Any, tmp_path: Path) -> None:
-    records = [scored(f"/{i}", s, size=n) for i, (s, n) in enumerate([(30, 9), (4, 1000), (200 / 3, 20)])]
-    out = tmp_path / "report.html"
-    out.write_text(page_of(*records, scored(EVIL, 99), failed(EVIL, "corrupt", EVIL)), encoding="utf-8")
+@contextlib.contextmanager
+def opened(browser: Any, path: Path) -> Iterator[Any]:
+    """The page of a file, which must say nothing and fetch nothing but itself."""
     page = browser.new_page()
     told: list[str] = []
     asked: list[str] = []
@@ -288,24 +288,32 @@ def test_in_chromium(browser: Any, tmp_path: Path) -> None:
     page.on("pageerror", lambda error: told.append(str(error)))
     page.on("dialog", lambda dialog: told.append(dialog.message))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(out.as_uri())
-
-    def column(place: int) -> list[str]:
-        cells = page.locator(f"#worst tbody tr td:nth-child({place})")
-        return [text.strip() for text in cells.all_inner_texts()]
-
-    assert column(1) == ["4.0", "30.0", "66.7", "99.0"]
-    page.get_by_role("columnheader", name="score").first.click()
-    assert column(1) == ["99.0", "66.7", "30.0", "4.0"]
-    page.get_by_role("columnheader", name="score").first.click()
-    assert column(1) == ["4.0", "30.0", "66.7", "99.0"]
-    page.get_by_role("columnheader", name="size").click()
-    assert column(7) == ["9 B", "20 B", "1 kB", "1 kB"]
-    page.emulate_media(color_scheme="dark")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
-    assert page.title() == "T"
-    assert (told, asked) == ([], [out.as_uri()])
+    page.goto(path.as_uri())
+    yield page
+    assert (told, asked) == ([], [path.as_uri()])
     page.close()
+
+
+def test_in_chromium(browser: Any, tmp_path: Path) -> None:
+    records = [scored(f"/{i}", s, size=n) for i, (s, n) in enumerate([(30, 9), (4, 1000), (200 / 3, 20)])]
+    out = tmp_path / "report.html"
+    out.write_text(page_of(*records, scored(EVIL, 99), failed(EVIL, "corrupt", EVIL)), encoding="utf-8")
+    with opened(browser, out) as page:
+
+        def column(place: int) -> list[str]:
+            cells = page.locator(f"#worst tbody tr td:nth-child({place})")
+            return [text.strip() for text in cells.all_inner_texts()]
+
+        assert column(1) == ["4.0", "30.0", "66.7", "99.0"]
+        page.get_by_role("columnheader", name="score").first.click()
+        assert column(1) == ["99.0", "66.7", "30.0", "4.0"]
+        page.get_by_role("columnheader", name="score").first.click()
+        assert column(1) == ["4.0", "30.0", "66.7", "99.0"]
+        page.get_by_role("columnheader", name="size").click()
+        assert column(7) == ["9 B", "20 B", "1 kB", "1 kB"]
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+        assert page.title() == "T"
 
 
 def test_a_ladder_in_chromium(browser: Any, tmp_path: Path) -> None:
@@ -318,20 +326,12 @@ def test_a_ladder_in_chromium(browser: Any, tmp_path: Path) -> None:
     )
     out = tmp_path / "ladder.html"
     out.write_text(ladder_page(Ladder(rungs, (64, 48), 0.0, 100.0, "m", 1.0), title="T"), encoding="utf-8")
-    page = browser.new_page()
-    told: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(out.as_uri())
-    names = page.locator("#rungs tbody tr td:first-child")
-    # A row that has fewer cells is no obstacle.
-    for heading, order in (("bit rate", "ncbs"), ("to the source", "nsbc"), ("worst part", "nsbc")):
-        page.get_by_role("columnheader", name=heading).click()
-        assert "".join(text.strip() for text in names.all_inner_texts()) == order
-    assert (told, asked) == ([], [out.as_uri()])
-    page.close()
+    with opened(browser, out) as page:
+        names = page.locator("#rungs tbody tr td:first-child")
+        # A row that has fewer cells is no obstacle.
+        for heading, order in (("bit rate", "ncbs"), ("to the source", "nsbc"), ("worst part", "nsbc")):
+            page.get_by_role("columnheader", name=heading).click()
+            assert "".join(text.strip() for text in names.all_inner_texts()) == order
 
 
 def test_in_chromium_without_javascript(browser: Any, tmp_path: Path) -> None:

@@ -63,14 +63,14 @@ Debug = Annotated[bool, typer.Option("--debug", help="Traceback of unexpected er
 _UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-def seconds(text: str | None) -> float | None:
-    """Seconds of a length like ``2s``, ``500ms``, ``1.5m`` or plain ``2``."""
+def seconds(text: str | None, name: str = "window") -> float | None:
+    """Seconds of a length like ``2s``, ``500ms``, ``1.5m`` or plain ``2``; `name` is the option's."""
     if text is None:
         return None
     match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)\s*", text)
     if match is None or match[2] not in _UNITS:
-        raise InvalidArgument(f"window: must be a length like 2s, 500ms or 1m, got {text!r}")
+        raise InvalidArgument(f"{name}: must be a length like 2s, 500ms or 1m, got {text!r}")
     value = float(match[1]) * _UNITS[match[2]]
     if not (value > 0 and math.isfinite(value)):
-        raise InvalidArgument(f"window: must be longer than 0 s, got {text!r}")
+        raise InvalidArgument(f"{name}: must be longer than 0 s, got {text!r}")
     return value

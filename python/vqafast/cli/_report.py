@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vqafast.errors import EXIT_CODES, VqafastError
+from vqafast.scoring.assessment import decimals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,6 +79,5 @@ def printable(text: str) -> str:
 
 
 def digits(scale: Scale) -> int:
-    """Decimals that a score on this scale is shown with: 1 on 0..100, 3 on 0..1."""
-    span = scale.max - scale.min
-    return 1 if span > 20 else 2 if span > 2 else 3
+    """See `decimals`."""
+    return decimals(scale.min, scale.max)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqafast.cli import _options as options
 from vqafast.cli._report import fail, printable, reporting
 from vqafast.errors import EXIT_CODES, InvalidArgument
+from vqafast.signals import Interruption
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from vqafast.farm.batch import Summary
     from vqafast.farm.record import Record
 
@@ -105,48 +103,19 @@ def command(
                 "model": model, "device": device, "engine": engine, "decoder": decoder,
                 "precision": precision, "threads": threads, "samples": samples, "batch": batch,
             },
-            workers=workers, videos=videos, timeout=_seconds("timeout", timeout), memory=_bytes(memory),
-            attempts=attempts, pooling=pooling, window=options.seconds(window), display=display,
-            frames=frames, content_hash=content_hash, retry=retry, ray=ray,
+            workers=workers, videos=videos, timeout=options.seconds(timeout, "timeout"),
+            memory=_bytes(memory), attempts=attempts, pooling=pooling, window=options.seconds(window),
+            display=display, frames=frames, content_hash=content_hash, retry=retry, ray=ray,
         )  # fmt: skip
-        with _Signals() as signals, _Lines(not quiet) as lines:
+        stop = Interruption("stopping: files under way are finished; once more stops now")
+        with stop, _Lines(not quiet) as lines:
             summary = run_batch(
                 inputs, output, chosen, column=column, root=root, fresh=fresh, threshold=fail_below,
-                stopping=signals.asked, on_record=lines.record,
+                stopping=lambda: stop.asked, on_record=lines.record,
             )  # fmt: skip
     if not quiet:
         _show(summary, output, fail_below)
-    raise typer.Exit(_status(summary, signals.received))
-
-
-class _Signals:
-    """Ctrl-C and SIGTERM once: finish what runs. A second time: stop now."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # In a thread that is not the first one there are no signals to take.
-            with contextlib.suppress(ValueError):
-                self._old[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, old in self._old.items():
-            signal.signal(number, old)
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
-        print("stopping: files under way are finished; once more stops now", file=sys.stderr)
-
-    def asked(self) -> bool:
-        """Whether one came."""
-        return self.received is not None
+    raise typer.Exit(_status(summary, stop.received))
 
 
 class _Lines:
@@ -204,13 +173,6 @@ def _status(summary: Summary, received: int | None) -> int:
     if summary.failures:
         return EXIT_CODES["files_failed"]
     return 0
-
-
-def _seconds(name: str, text: str | None) -> float | None:
-    try:
-        return options.seconds(text)
-    except InvalidArgument as error:
-        raise InvalidArgument(str(error).replace("window:", f"{name}:")) from None
 
 
 def _bytes(text: str | None) -> int | None:

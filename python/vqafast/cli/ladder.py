@@ -11,6 +11,7 @@ import typer
 
 from vqafast.cli import _options as options
 from vqafast.cli._report import fail, printable, reporting
+from vqafast.scoring.assessment import decimals
 
 if TYPE_CHECKING:
     from vqafast.farm.ladder import Ladder, Rung
@@ -60,7 +61,7 @@ def command(
 def _show(made: Ladder) -> None:
     wide, high = made.display
     print(f"{made.model}, on a display of {wide}x{high}")
-    d = 1 if made.scale_max - made.scale_min > 20 else 3
+    d = decimals(made.scale_min, made.scale_max)
     head = ("file", "picture", "codec", "Mbit/s", "score", "+-", "delta", "worst", "at, s")
     table = [head, *(_cells(r, d) for r in made.rungs)]
     # A row that says only why there is no score does not widen the columns.

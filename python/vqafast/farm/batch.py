@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import vqafast
 from vqafast.errors import InvalidArgument
 from vqafast.farm import manifest, sinks
+from vqafast.farm.crew import Crew, Job, Result
 from vqafast.farm.identity import Stamp, content_of, key_of, scoring_of, stamp_of
 from vqafast.farm.journal import Journal
-from vqafast.farm.pool import Job, Pool, Result
+from vqafast.farm.pool import Pool
 from vqafast.farm.record import Record, failed, scored
 from vqafast.scoring.devices import cuda_obstacle
 from vqafast.scoring.loading import load_spec
@@ -23,8 +24,6 @@ from vqafast.scoring.scorer import VIDEOS_ON_GPU, ScorerOptions
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
-
-    from vqafast.farm.cluster import RayPool
 
 #: Codes of failures that may be the machine's fault rather than the file's: `retry="machine"`.
 MACHINE = frozenset(
@@ -307,7 +306,7 @@ def _count(journal: Journal, summary: Summary, threshold: float | None) -> None:
             summary.below += 1
 
 
-def _pool(options: BatchOptions) -> Pool | RayPool:
+def _pool(options: BatchOptions) -> Crew:
     asked = {"pooling": options.pooling, "window": options.window, "display": options.display}
     if options.ray is not None:
         if options.memory is not None:

@@ -11,20 +11,17 @@ import contextlib
 import signal
 import socket
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import EngineUnavailable, InvalidArgument, TimedOut, WorkerDied
-from vqafast.farm.pool import Job, Result, given_up
+from vqafast.farm.crew import LOOK, Crew, Job, Result, given_up
 from vqafast.scoring.many import Outcome, outcome_of
 from vqafast.scoring.scorer import Scorer, ScorerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-# Seconds between looks at deadlines.
-_LOOK = 0.25
 # Seconds in which a cluster must answer.
 _CONNECT = 5.0
 
@@ -58,7 +55,7 @@ class _Seat:
     awaited: list[Any] = field(default_factory=list)
 
 
-class RayPool:
+class RayPool(Crew):
     """Actors that each hold a loaded model; open it with ``with``.
 
     Parameters
@@ -92,9 +89,9 @@ class RayPool:
                 "batch: workers >= 0, attempts >= 1 and timeout > 0 must hold, "
                 f"got {workers}, {attempts}, {timeout}"
             )
+        super().__init__()
         self._options, self._asked = options, asked or {}
         self._timeout, self._attempts = timeout, attempts
-        self._again: deque[Job] = deque()
         self._ray, self._mine = _connected(address)
         try:
             needs, room = _room(self._ray, options)
@@ -104,52 +101,38 @@ class RayPool:
             )(_Actor)
             self._seats = [_Seat(remote.remote(options, self._asked)) for _ in range(count)]
         except BaseException:
-            self._close()
+            self._disconnect()
             raise
         for seat in self._seats:
             self._await_ready(seat)
 
-    def __enter__(self) -> RayPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """See `Crew`."""
         for seat in self._seats:
             self._ray.kill(seat.actor)
-        self._close()
+        self._disconnect()
 
-    def _close(self) -> None:
+    def _disconnect(self) -> None:
         if self._mine:
             self._ray.shutdown()
 
-    def run(
-        self, jobs: Iterator[Job], stopping: Callable[[], bool] = lambda: False
-    ) -> Iterator[Result | None]:
-        """Do what `Pool.run` does."""
-        exhausted = False
-        while True:
-            if not stopping():
-                exhausted = self._fill(jobs, exhausted)
-            busy = any(seat.job is not None for seat in self._seats)
-            if not busy and (stopping() or (exhausted and not self._again)):
-                return
-            came = False
-            for result in self._turn():
-                came = True
-                yield result
-            if not came:
-                yield None
+    def _start_missing(self) -> None:
+        """Nothing: Ray does that itself."""
 
-    def _fill(self, jobs: Iterator[Job], exhausted: bool) -> bool:
+    def _fill(self, jobs: Iterator[Job]) -> bool:
         for seat in self._seats:
             if not seat.ready or seat.job is not None:
                 continue
-            job = self._again.popleft() if self._again else None if exhausted else next(jobs, None)
+            job = self._again.popleft() if self._again else next(jobs, None)
             if job is None:
                 return True
             job.attempts += 1
             seat.job, seat.begun = job, time.monotonic()
             seat.awaited = [seat.actor.score.remote(job.index, job.path)]
-        return exhausted
+        return False
+
+    def _busy(self) -> bool:
+        return any(seat.job is not None for seat in self._seats)
 
     def _await_ready(self, seat: _Seat) -> None:
         seat.job, seat.ready, seat.awaited = None, False, [seat.actor.ready.remote()]
@@ -158,7 +141,7 @@ class RayPool:
         from ray.exceptions import RayActorError
 
         seats = {ref: seat for seat in self._seats for ref in seat.awaited}
-        done, _ = self._ray.wait(list(seats), num_returns=1, timeout=_LOOK)
+        done, _ = self._ray.wait(list(seats), num_returns=1, timeout=LOOK)
         for ref in done:
             seat = seats[ref]
             try:

@@ -6,7 +6,10 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+from vqafast.errors import VqafastError
+from vqafast.video.open import open_regular
 
 _HEX = 32
 
@@ -31,11 +34,9 @@ def stamp_of(path: str) -> Stamp:
 def content_of(path: str) -> str | None:
     """SHA-256 of a regular file; None for one that cannot be read."""
     try:
-        with open(path, "rb") as file:
-            if not os.path.isfile(path):
-                return None
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):
+        with open_regular(path) as file:
+            return hashlib.file_digest(cast("Any", file), "sha256").hexdigest()
+    except (VqafastError, OSError):
         return None
 
 

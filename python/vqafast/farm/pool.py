@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, cast
@@ -17,43 +16,21 @@ from vqafast.errors import (
     MemoryLimit,
     TimedOut,
     Unsupported,
-    VqafastError,
     WorkerDied,
 )
+from vqafast.farm.crew import LOOK, Crew, Job, Result, given_up
 from vqafast.scoring.fleet import Worker, start
-from vqafast.scoring.many import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
 
     from vqafast.scoring.scorer import ScorerOptions
 
-# Seconds between looks at deadlines and memory.
-_LOOK = 0.25
 # Seconds in which a worker must have loaded the model.
 _LOADING = 600.0
 # Workers in a row that may die before they are ready.
 _STILLBORN = 3
-
-
-@dataclass(slots=True)
-class Job:
-    """A file, and how many workers have tried it."""
-
-    index: int
-    path: str
-    attempts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a job; `seconds` are those of the last attempt."""
-
-    index: int
-    outcome: Outcome
-    attempts: int
-    seconds: float
 
 
 @dataclass(slots=True)
@@ -73,7 +50,7 @@ class _Seat:
     held: dict[int, _Held] = field(default_factory=dict)
 
 
-class Pool:
+class Pool(Crew):
     """Processes that each hold a loaded model; open it with ``with``.
 
     Parameters
@@ -120,62 +97,19 @@ class Pool:
             raise InvalidArgument(f"batch: timeout must be above 0 s, got {timeout}")
         if memory is not None and resident(os.getpid()) is None:
             raise Unsupported("batch: a memory limit needs /proc, which this system does not have")
+        super().__init__()
         self._options, self._videos = options, videos
         self._timeout, self._memory, self._attempts = timeout, memory, attempts
         self._asked = asked or {}
         self._seats = [_Seat(device) for device in devices]
-        self._again: deque[Job] = deque()
         self._stillborn = 0
-        #: Workers that had to be started, the first ones included.
-        self.started = 0
 
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """See `Crew`."""
         for seat in self._seats:
             self._kill(seat)
 
-    def run(
-        self, jobs: Iterator[Job], stopping: Callable[[], bool] = lambda: False
-    ) -> Iterator[Result | None]:
-        """Yield a result for each job as it comes.
-
-        Jobs are taken as workers become free: as many are under way as workers have room for.
-
-        Parameters
-        ----------
-        stopping : callable
-            Once it is true no job is taken any more, and those under way end the iteration.
-
-        Yields
-        ------
-        Result or None
-            None when nothing came for a while, so that the caller may look around.
-
-        Raises
-        ------
-        VqafastError
-            What a worker raises while it loads the model.
-        """
-        exhausted = False
-        while True:
-            self._start_missing()
-            if not (exhausted or stopping()):
-                exhausted = self._fill(jobs)
-            elif self._again and not stopping():
-                self._fill(iter(()))
-            if not any(seat.held for seat in self._seats) and (stopping() or (exhausted and not self._again)):
-                return
-            came = False
-            for result in self._turn():
-                came = True
-                yield result
-            if not came:
-                yield None
-
     def _fill(self, jobs: Iterator[Job]) -> bool:
-        """Give jobs to workers with room; True when there is none left."""
         # In turns, so that a few files are shared by all.
         for room in range(self._videos):
             for seat in self._seats:
@@ -191,6 +125,9 @@ class Pool:
                     return True
                 self._give(seat, job)
         return False
+
+    def _busy(self) -> bool:
+        return any(seat.held for seat in self._seats)
 
     @staticmethod
     def _busy_alone(seat: _Seat) -> bool:
@@ -217,7 +154,7 @@ class Pool:
 
     def _turn(self) -> Iterator[Result]:
         by_connection = {seat.worker.connection: seat for seat in self._seats if seat.worker is not None}
-        for connection in wait(list(by_connection), _LOOK):
+        for connection in wait(list(by_connection), LOOK):
             seat = by_connection[cast("Connection", connection)]
             try:
                 got: Any = cast("Connection", connection).recv()
@@ -305,12 +242,6 @@ class Pool:
             seat.worker.process.kill()
             seat.worker.end()
             seat.worker, seat.ready = None, False
-
-
-def given_up(job: Job, kind: type[VqafastError], message: str, seconds: float) -> Result:
-    """A failure that is the worker's and not an answer of it."""
-    error = kind(f"{job.path}: {message}", path=job.path)
-    return Result(job.index, Outcome(job.index, job.path, error=error), job.attempts, seconds)
 
 
 def resident(pid: int) -> int | None:

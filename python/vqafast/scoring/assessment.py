@@ -29,6 +29,12 @@ class Scale:
     meaning: str
 
 
+def decimals(low: float, high: float) -> int:
+    """Decimals that scores on a scale of `low` to `high` are shown with: 1 on 0..100, 3 on 0..1."""
+    span = high - low
+    return 1 if span > 20 else 2 if span > 2 else 3
+
+
 @dataclass(frozen=True, slots=True)
 class FrameScore:
     """Score of one sampled frame.

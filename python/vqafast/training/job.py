@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vqafast.errors import InvalidArgument
-from vqafast.training import metrics
 from vqafast.training.calibration import Line
 from vqafast.training.end_to_end import EndToEnd, ViewSamples
 from vqafast.training.head_training import FeatureSamples, HeadOnWindows, Stored, head_file, load_head
-from vqafast.training.labelled import LabelledJob, digest_of
+from vqafast.training.labelled import LabelledJob, digest_of, figures_of
 from vqafast.training.run_export import export_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -95,7 +93,7 @@ class Job(LabelledJob):
                 raise InvalidArgument("run: end_to_end needs a quality backbone with weights, got an op")
             motion = self.parts.semantic_view.temporal == "window"
             model = EndToEnd(self.parts.quality, self.parts.semantic, head, motion=motion)
-        return model, self.fit(model, samples, world, reporter, resume=resume, figures=_validation)
+        return model, self.fit(model, samples, world, reporter, resume=resume, figures=validation)
 
     def line(self, raw: Mapping[str, NDArray[np.float64]]) -> Line:
         """Back from 0..1: the losses tie outputs to the labels."""
@@ -129,11 +127,6 @@ class Job(LabelledJob):
         return {"weights_sha256": spec.weights_sha256, "differs_from_torch_by": parity}
 
 
-def _validation(predicted: NDArray[np.float64], target: NDArray[np.float64]) -> dict[str, float]:
-    if len(predicted) < 2:
-        return {"srcc": float("nan"), "plcc": float("nan"), "mae": float(np.abs(predicted - target).mean())}
-    return {
-        "srcc": metrics.srcc(predicted, target),
-        "plcc": metrics.plcc(predicted, target),
-        "mae": metrics.mae(predicted, target),
-    }
+def validation(predicted: NDArray[np.float64], target: NDArray[np.float64]) -> dict[str, float]:
+    """Figures of an epoch; outputs are on the scale of the labels."""
+    return figures_of(predicted, target, predicted)

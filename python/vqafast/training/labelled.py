@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vqafast.errors import InvalidArgument
+from vqafast.training import metrics
 from vqafast.training.losses import weighted_loss
 from vqafast.training.trainer import Outcome, Progress, Trainer
 
@@ -167,3 +168,15 @@ class LabelledJob(ABC):
 def digest_of(what: Mapping[str, Any]) -> str:
     """SHA-256 over JSON values."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def figures_of(
+    raw: NDArray[np.float64], target: NDArray[np.float64], predicted: NDArray[np.float64]
+) -> dict[str, float]:
+    """SRCC and PLCC of raw outputs, nan for fewer than two, and MAE of what they predict."""
+    few = len(raw) < 2
+    return {
+        "srcc": float("nan") if few else metrics.srcc(raw, target),
+        "plcc": float("nan") if few else metrics.plcc(raw, target),
+        "mae": metrics.mae(predicted, target),
+    }

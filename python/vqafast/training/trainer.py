@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from vqafast.errors import InvalidArgument, ModelError
+from vqafast.signals import Interruption
 from vqafast.training import checkpoints
 from vqafast.training.deterministic import deterministic
 from vqafast.training.distributed import World
 from vqafast.training.recipe import Recipe, learning_rate, make_optimiser, order_of, step_seed
 from vqafast.training.run_log import RunLog
 from vqafast.training.samples import Samples, fetch, moved, predict, scores_of
-from vqafast.training.signals import Interruption
 from vqafast.training.weight_average import WeightAverage
 
 if TYPE_CHECKING:

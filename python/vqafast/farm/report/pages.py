@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import vqafast
 from vqafast.errors import EngineUnavailable, OutputError
+from vqafast.scoring.assessment import decimals
 
 if TYPE_CHECKING:
     import os
@@ -42,6 +43,7 @@ def report_page(g: Gathered, *, title: str, source: str, threshold: float | None
         source=source,
         g=g,
         threshold=threshold,
+        d=decimals(g.low, g.high),
         reasons=reasons,
         histogram=charts.histogram(g.bars, g.low, g.high, [(n, v) for n, v in marks if v is not None]),
         sparks=[charts.spark(timeline(r), g.low, g.high) for r in g.worst],
@@ -57,7 +59,7 @@ def ladder_page(ladder: Ladder, *, title: str) -> str:
     rungs = [(i, r) for i, r in enumerate(ladder.rungs) if r.score is not None]
     scores = [s for _, r in rungs for _, s in r.timeline] + [r.score for _, r in rungs if r.score is not None]
     low, high = _around(scores, ladder.scale_min, ladder.scale_max)
-    digits = 1 if ladder.scale_max - ladder.scale_min > 20 else 3
+    digits = decimals(ladder.scale_min, ladder.scale_max)
     points = [
         (i, shown(r.name), r.bit_rate, r.score, "" if r.delta is None else f"{r.delta:+.{digits}f}")
         for i, r in rungs
@@ -70,6 +72,7 @@ def ladder_page(ladder: Ladder, *, title: str) -> str:
         "ladder.html.j2",
         title=title,
         ladder=ladder,
+        d=digits,
         curve=charts.curve(points, efficient, low, high) if points else "",
         times=charts.over_time([(i, shown(r.name), r.timeline) for i, r in rungs], low, high),
     )

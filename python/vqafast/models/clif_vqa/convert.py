@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from ..clip import visual
 from ..clip.extractor import SemanticExtractor, random_extractor
-from ..fast_vqa.config import MEAN, STD
-from ..fast_vqa.convert import sampling_spec
-from ..fast_vqa.spec import FragmentView, unit
+from ..fast_vqa.convert import sampling_spec, view_spec
 from ..onnx_export import export_graph, noise, weights_of, write_files
 from ..spec import Calibration, PoolingSpec, Scale
 from .config import ClifConfig
@@ -119,7 +117,7 @@ def write_network(
         weights_sha256="",
         directory=Path(out),
         metadata={"random_weights": random, **(metadata or {})},
-        view=FragmentView(sampling.grid, sampling.patch, sampling.frames, unit(MEAN), unit(STD)),
+        view=view_spec(sampling),
         blocks=BlockView(config.blocks, side, config.looks, visual.MEAN, visual.STD),
         descriptions=config.descriptions,
         **fields,

@@ -113,12 +113,17 @@ def write_network(
         weights_sha256="",
         directory=Path(out),
         metadata={"random_weights": random, **fields.pop("metadata", {})},
-        view=FragmentView(sampling.grid, sampling.patch, sampling.frames, unit(MEAN), unit(STD)),
+        view=view_spec(sampling),
         **fields,
     )
     written = write_files(out, spec, {"network.onnx": graph, "network.safetensors": weights_of(net)})
     assert isinstance(written, FastVqaSpec)
     return written
+
+
+def view_spec(s: Sampling) -> FragmentView:
+    """Describe the authors' fragments."""
+    return FragmentView(s.grid, s.patch, s.frames, unit(MEAN), unit(STD))
 
 
 def sampling_spec(s: Sampling) -> SamplingSpec:

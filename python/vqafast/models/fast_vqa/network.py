@@ -116,11 +116,12 @@ def load_checkpoint(path: str | PathLike[str], config: NetworkConfig) -> dict[st
         When it cannot be read, or does not fit: the message has every missing and unexpected name.
     """
     file = Path(path)
-    state = {
-        _renamed(k, config): v
-        for k, v in read_state(file).items()
-        if not k.startswith(config.left_out or ("\0",))
-    }
+    return checked_state(file, read_state(file), config)
+
+
+def checked_state(file: Path, found: Mapping[str, Tensor], config: NetworkConfig) -> dict[str, Tensor]:
+    """What `load_checkpoint` gives, of a checkpoint that `read_state` has read."""
+    state = {_renamed(k, config): v for k, v in found.items() if not k.startswith(config.left_out or ("\0",))}
     with torch.device("meta"):
         wanted = FastVQA(config).state_dict()
     check_fit(file, config.name, state, wanted, config.backbone.window)
@@ -218,4 +219,4 @@ def _listed(names: list[str]) -> str:
     return f"[{', '.join(names)}]" if names else "none"
 
 
-__all__ = ["FastVQA", "check_fit", "load_checkpoint", "read_state"]
+__all__ = ["FastVQA", "check_fit", "checked_state", "load_checkpoint", "read_state"]

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clip import visual
-from ..fast_vqa.config import MEAN, STD
-from ..fast_vqa.convert import sampling_spec
-from ..fast_vqa.spec import FragmentView, unit
+from ..fast_vqa.convert import sampling_spec, view_spec
 from ..onnx_export import export_graph, noise, weights_of, write_files
 from ..spec import Calibration, PoolingSpec, Scale
 from .config import KEY_FRAMES, KsvqeConfig
@@ -116,7 +114,7 @@ def write_network(net: KSVQE, out: str | PathLike[str], *, random: bool, **descr
         weights_sha256="",
         directory=Path(out),
         metadata={"random_weights": random, **fields.pop("metadata", {})},
-        view=FragmentView(sampling.grid, sampling.patch, sampling.frames, unit(MEAN), unit(STD)),
+        view=view_spec(sampling),
         keys=KeyFrameView(key_frames(sampling.frames), side, visual.MEAN, visual.STD),
         **fields,
     )

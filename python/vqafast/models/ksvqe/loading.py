@@ -54,7 +54,13 @@ def load_checkpoint(
         When it cannot be read, or does not fit: the message has every missing and unexpected name.
     """
     file = Path(path)
-    state = read_state(file)
+    return checked_state(file, read_state(file), base)
+
+
+def checked_state(
+    file: Path, state: dict[str, Tensor], base: KsvqeConfig | None = None
+) -> tuple[KsvqeConfig, dict[str, Tensor]]:
+    """What `load_checkpoint` gives, of a checkpoint that `read_state` has read."""
     if state and all(k.startswith(_PARALLEL) for k in state):
         state = {k.removeprefix(_PARALLEL): v for k, v in state.items()}
     config = _inferred(base or KsvqeConfig(), state)

@@ -28,19 +28,17 @@ from vqafast.models.clif_vqa.network import ClifVqa, pooled
 from vqafast.models.clif_vqa.spec import BlockView
 from vqafast.models.clip import visual
 from vqafast.models.clip.extractor import SemanticExtractor, random_extractor
-from vqafast.models.fast_vqa.config import MEAN, STD, NetworkConfig
-from vqafast.models.fast_vqa.convert import sampling_spec
+from vqafast.models.fast_vqa.config import NetworkConfig
+from vqafast.models.fast_vqa.convert import sampling_spec, view_spec
 from vqafast.models.fast_vqa.fragments import fragments
-from vqafast.models.fast_vqa.spec import FragmentView, unit
 from vqafast.models.views import HOST
 from vqafast.training.clips.cutting import clips_of
-from vqafast.training.clips.system import Start
-from vqafast.training.clips.weights import own_state, swin_weights, weights_file
+from vqafast.training.clips.system import RECIPE, Start
+from vqafast.training.clips.weights import Found, find_weights, swin_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from os import PathLike
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -48,18 +46,12 @@ if TYPE_CHECKING:
     from vqafast.video.source import FrameSource, Sampled
 
 _RECIPE: dict[str, Any] = {
+    **RECIPE,
     "epochs": 30,
     "batch": 12,
-    "optimiser": "adamw",
     "lr": 7.5e-4,
     "backbone_lr": 0.1,
-    "weight_decay": 0.05,
-    "schedule": "cosine",
-    "warmup": 2.5,
-    "ema": 0.999,
     "losses": ("monotonicity", "linearity"),
-    "patience": None,
-    "workers": 4,
     "checkpoint_seconds": 600.0,  # a checkpoint has all of CLIP
 }
 # Names of the trained part and of CLIP in a run's weights.
@@ -108,7 +100,7 @@ class ClifVqaSystem:
         self._config = c = config or ClifConfig()
         s = c.sampling
         self._sampling = sampling_spec(s)
-        self._view = FragmentView(s.grid, s.patch, s.frames, unit(MEAN), unit(STD))
+        self._view = view_spec(s)
         self._blocks = BlockView(c.blocks, c.clip.side, c.looks, visual.MEAN, visual.STD)
 
     def identity(self) -> dict[str, Any]:
@@ -129,7 +121,7 @@ class ClifVqaSystem:
         net = ClifVqa(c)
         notes: tuple[str, ...] = ()
         if "init" in weights:
-            self._load(net, weights_file(weights["init"]))
+            self._load(net, find_weights(weights["init"]))
         else:
             notes = ("no init: all but CLIP starts from random weights",)
         if "clip_weights" not in weights:
@@ -144,16 +136,16 @@ class ClifVqaSystem:
             )
         return Start(ClifWithClip(net, extractor), (), notes)
 
-    def _load(self, net: ClifVqa, file: Path) -> None:
-        own = own_state(file)
-        if own is not None and any(name.startswith(_TRAINED) for name in own):
-            own = {n.removeprefix(_TRAINED): v for n, v in own.items() if not n.startswith(_FROZEN)}
-        if own is not None and "fc4.weight" in own:
-            fit(net, own, file)
+    def _load(self, net: ClifVqa, found: Found) -> None:
+        state = found.state
+        if any(name.startswith(_TRAINED) for name in state):
+            state = {n.removeprefix(_TRAINED): v for n, v in state.items() if not n.startswith(_FROZEN)}
+        if found.ours and "fc4.weight" in state:
+            fit(net, state, found.file)
             return
         c = self._config
         like = NetworkConfig("fast-vqa-b", c.swin, c.sampling, c.head)
-        swin_weights(file, like).into(net.fragments_backbone, net.vqa_head)
+        swin_weights(found, like).into(net.fragments_backbone, net.vqa_head)
 
     def backbone(self, network: nn.Module) -> Iterable[nn.Parameter]:
         """Those of the Swin."""

@@ -23,15 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vqafast.models.fast_vqa.config import MEAN, STD
-from vqafast.models.fast_vqa.convert import sampling_spec, write_network
+from vqafast.models.fast_vqa.convert import sampling_spec, view_spec, write_network
 from vqafast.models.fast_vqa.fragments import fragments
 from vqafast.models.fast_vqa.network import FastVQA
-from vqafast.models.fast_vqa.spec import FragmentView, unit
 from vqafast.models.views import HOST
 from vqafast.training.clips.cutting import clips_of
-from vqafast.training.clips.system import Start
-from vqafast.training.clips.weights import swin_weights, weights_file
+from vqafast.training.clips.system import RECIPE, Start
+from vqafast.training.clips.weights import find_weights, swin_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,19 +42,13 @@ if TYPE_CHECKING:
     from vqafast.video.source import FrameSource, Sampled
 
 _RECIPE: dict[str, Any] = {
+    **RECIPE,
     "epochs": 30,
     "batch": 16,
-    "optimiser": "adamw",
     "lr": 1e-3,
     "backbone_lr": 0.1,
-    "weight_decay": 0.05,
-    "schedule": "cosine",
-    "warmup": 2.5,
-    "ema": 0.999,
     "losses": ("plcc", "rank"),
     "eta": 0.3,
-    "patience": None,  # all epochs, of which the best is kept
-    "workers": 4,
 }
 _NOT_AVERAGED = ("fast-vqa-m", "fast-vqa-m-v0.3")  # fast-m.yml
 
@@ -77,7 +69,7 @@ class FastVqaSystem:
         self._config = config
         s = config.sampling
         self._sampling = sampling_spec(s)
-        self._view = FragmentView(s.grid, s.patch, s.frames, unit(MEAN), unit(STD))
+        self._view = view_spec(s)
 
     @property
     def name(self) -> str:
@@ -98,7 +90,7 @@ class FastVqaSystem:
         network = FastVQA(self._config)
         if "init" not in weights:
             return Start(network, notes=("no init: all of the network starts from random weights",))
-        found = swin_weights(weights_file(weights["init"]), self._config)
+        found = swin_weights(find_weights(weights["init"]), self._config)
         found.into(network.backbone, network.head)
         return Start(network)
 

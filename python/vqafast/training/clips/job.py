@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vqafast.errors import InvalidArgument
-from vqafast.training import metrics
 from vqafast.training.backbones import module_digest
 from vqafast.training.calibration import Line, fitted_line
 from vqafast.training.clips.samples import ClipSamples, ClipScorer
-from vqafast.training.labelled import LabelledJob, digest_of
+from vqafast.training.labelled import LabelledJob, digest_of, figures_of
 from vqafast.training.run_config import RunConfig
 from vqafast.training.run_export import described
 
@@ -20,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
     from vqafast.training.clips.system import ClipSystem, Start
     from vqafast.training.content_hash import ContentHashes
@@ -93,7 +91,7 @@ class ClipJob(LabelledJob):
             reporter,
             resume=resume,
             figures=validation,
-            auxiliary=_added,
+            auxiliary=lambda output: output[1],
         )
         return model, outcome
 
@@ -145,14 +143,6 @@ def refuse_options(config: RunConfig, system: ClipSystem) -> None:
         raise InvalidArgument(f"run config: {system.name} must go without {', '.join(wrong)}, got them")
 
 
-def _added(output: Any) -> Tensor | None:
-    added: Tensor | None = output[1]
-    return added
-
-
 def validation(raw: NDArray[np.float64], target: NDArray[np.float64]) -> dict[str, float]:
     """Figures of an epoch; "mae", which decides between equal SRCC, is that behind the best line."""
-    mae = float(np.abs(fitted_line(raw, target).of(raw) - target).mean())
-    if len(raw) < 2:
-        return {"srcc": float("nan"), "plcc": float("nan"), "mae": mae}
-    return {"srcc": metrics.srcc(raw, target), "plcc": metrics.plcc(raw, target), "mae": mae}
+    return figures_of(raw, target, fitted_line(raw, target).of(raw))

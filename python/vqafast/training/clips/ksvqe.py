@@ -26,46 +26,38 @@ import torch
 from vqafast.errors import InvalidArgument
 from vqafast.models.backbones.loader import fit
 from vqafast.models.clip import visual
-from vqafast.models.fast_vqa.config import MEAN, STD, NetworkConfig
-from vqafast.models.fast_vqa.convert import sampling_spec
-from vqafast.models.fast_vqa.network import read_state
-from vqafast.models.fast_vqa.spec import FragmentView, unit
+from vqafast.models.fast_vqa.config import NetworkConfig
+from vqafast.models.fast_vqa.convert import sampling_spec, view_spec
 from vqafast.models.ksvqe.config import KsvqeConfig
 from vqafast.models.ksvqe.convert import scored_as, write_network
-from vqafast.models.ksvqe.loading import load_checkpoint
+from vqafast.models.ksvqe.loading import checked_state
 from vqafast.models.ksvqe.network import KSVQE
 from vqafast.models.ksvqe.regions import key_frames
 from vqafast.models.ksvqe.spec import KeyFrameView
 from vqafast.models.ksvqe.views import RunViews, clip_inputs, run_views
 from vqafast.models.views import HOST
 from vqafast.training.clips.cutting import clips_of
-from vqafast.training.clips.system import Start
-from vqafast.training.clips.weights import load_own, own_state, swin_weights, weights_file
+from vqafast.training.clips.system import RECIPE, Start
+from vqafast.training.clips.weights import Found, find_weights, swin_weights
 from vqafast.training.losses_contrastive import contrastive_distortion_loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from os import PathLike
-    from pathlib import Path
 
     from torch import Tensor, nn
 
     from vqafast.models.fast_vqa.config import Sampling
+    from vqafast.models.fast_vqa.spec import FragmentView
     from vqafast.models.spec import ModelSpec, SamplingSpec
     from vqafast.video.source import FrameSource, Sampled
 
 _RECIPE: dict[str, Any] = {
+    **RECIPE,
     "epochs": 50,
     "batch": 8,
-    "optimiser": "adamw",
     "lr": 3e-5,
-    "weight_decay": 0.05,
-    "schedule": "cosine",
-    "warmup": 2.5,
-    "ema": 0.999,
     "losses": ("plcc",),
-    "patience": None,
-    "workers": 4,
     "checkpoint_seconds": 600.0,  # a checkpoint has all of CLIP and CONTRIQUE
 }
 # What the names of all KSVQE checkpoints begin with, "module." before it or not.
@@ -108,7 +100,7 @@ class KsvqeSystem:
         notes: tuple[str, ...] = ()
         if "init" not in weights:
             notes = ("no init: the Swin part starts from random weights",)
-        elif self._load(network, weights_file(weights["init"])):
+        elif self._load(network, find_weights(weights["init"])):
             missing = {}
         if "clip_weights" in weights:
             from vqafast.models.clip.pretrained import visual_of
@@ -118,27 +110,25 @@ class KsvqeSystem:
                 raise InvalidArgument(f"clip_weights: must be of {self._config.clip}, got {tower.config}")
             network.KSVQE_backbone.CLIP_tool.visual.load_state_dict(tower.state_dict())
         if "contrique_weights" in weights:
-            file = weights_file(weights["contrique_weights"])
-            fit(network.KSVQE_backbone.distortion_tool, read_state(file), file)
+            found = find_weights(weights["contrique_weights"])
+            fit(network.KSVQE_backbone.distortion_tool, found.state, found.file)
         random = tuple(part for part, field in missing.items() if field not in weights)
         return Start(network, random, notes)
 
-    def _load(self, network: KSVQE, file: Path) -> bool:
+    def _load(self, network: KSVQE, found: Found) -> bool:
         """Load "init"; True when it had all of the network."""
-        own = own_state(file)
-        names = own if own is not None else read_state(file)
-        if not any(name.removeprefix("module.").startswith(_OWN) for name in names):
+        if not any(name.removeprefix("module.").startswith(_OWN) for name in found.state):
             c = self._config
             like = NetworkConfig("fast-vqa-b", c.swin, c.sampling, c.head)
-            swin_weights(file, like).into(network.KSVQE_backbone, network.KSVQE_head)
+            swin_weights(found, like).into(network.KSVQE_backbone, network.KSVQE_head)
             return False
-        if own is not None:
-            load_own(network, own, file)
+        if found.ours:
+            fit(network, found.state, found.file)
             return True
-        config, state = load_checkpoint(file, self._config)
+        config, state = checked_state(found.file, found.state, self._config)
         if config != self._config:
             raise InvalidArgument(
-                f"init: {file} must have the adapters and modulated stages of this training, "
+                f"init: {found.file} must have the adapters and modulated stages of this training, "
                 f"{self._config.adapters} and {len(self._config.modulated)}, got "
                 f"{config.adapters} and {len(config.modulated)}"
             )
@@ -166,7 +156,7 @@ class KsvqeSystem:
         return clips
 
     def _looks(self, s: Sampling) -> tuple[SamplingSpec, FragmentView, KeyFrameView]:
-        view = FragmentView(s.grid, s.patch, s.frames, unit(MEAN), unit(STD))
+        view = view_spec(s)
         keys = KeyFrameView(key_frames(s.frames), self._config.frames_side, visual.MEAN, visual.STD)
         return sampling_spec(s), view, keys
 

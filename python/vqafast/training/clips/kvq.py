@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vqafast.models.backbones.loader import fit
 from vqafast.models.fast_vqa.config import MEAN, STD
-from vqafast.models.fast_vqa.network import read_state
 from vqafast.models.fast_vqa.spec import unit
 from vqafast.models.kvq.config import KvqConfig, KvqTraining
 from vqafast.models.kvq.convert import sampling_of, write_network
@@ -29,8 +29,8 @@ from vqafast.models.kvq.runtime import resized
 from vqafast.models.kvq.spec import ResizedView
 from vqafast.models.views import HOST
 from vqafast.training.clips.cutting import clips_of
-from vqafast.training.clips.system import Start
-from vqafast.training.clips.weights import load_own, own_state, weights_file
+from vqafast.training.clips.system import RECIPE, Start
+from vqafast.training.clips.weights import find_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,18 +43,13 @@ if TYPE_CHECKING:
 
 _TRAINING = KvqTraining()
 _RECIPE: dict[str, Any] = {
+    **RECIPE,
     "epochs": _TRAINING.epochs,
     "batch": 16,
-    "optimiser": "adamw",
     "lr": _TRAINING.learning_rate,
     "weight_decay": _TRAINING.weight_decay,
-    "schedule": "cosine",
-    "warmup": 2.5,
-    "ema": 0.999,
     "losses": ("plcc", "rank"),
     "eta": _TRAINING.rank_weight,
-    "patience": None,
-    "workers": 4,
 }
 
 
@@ -86,12 +81,11 @@ class KvqSystem:
         network = KVQ(self._config)
         if "init" not in weights:
             return Start(network, notes=("no init: all of the network starts from random weights",))
-        file = weights_file(weights["init"])
-        own = own_state(file)
-        if own is None:
-            load_kinetics(network, read_state(file))
+        found = find_weights(weights["init"])
+        if found.ours:
+            fit(network, found.state, found.file)
         else:
-            load_own(network, own, file)
+            load_kinetics(network, found.state)
         return Start(network)
 
     def backbone(self, network: nn.Module) -> Iterable[nn.Parameter]:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Clip = tuple[Tensor, ...]
 
 
+# Places of a video that are tried for a clip before it counts as damaged.
+_TRIES = 8
+
+
 class ClipSamples:
     """Clips of N videos with their labels, decoded when they are asked for.
 
@@ -94,10 +98,6 @@ class ClipSamples:
         clips = [clip for sample in samples for clip in sample]
         inputs = tuple(torch.stack(tensors) for tensors in zip(*clips, strict=True))
         return torch.tensor([len(sample) for sample in samples]), *inputs
-
-
-# Places of a video that are tried for a clip before it counts as damaged.
-_TRIES = 8
 
 
 def _number(name: str) -> int:

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from vqafast.models.spec import ModelSpec
     from vqafast.video.source import FrameSource
 
+#: What the authors' trainings of all families share.
+RECIPE: dict[str, Any] = {
+    "optimiser": "adamw",
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "warmup": 2.5,
+    "ema": 0.999,
+    "patience": None,  # all epochs, of which the best is kept
+    "workers": 4,
+}
 #: Names that `system_of` takes.
 NAMES: tuple[str, ...] = (*PRESETS, "ksvqe", "kvq", "clif-vqa")
 

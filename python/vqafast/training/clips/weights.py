@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqafast.errors import MissingFile, ModelError
-from vqafast.models.backbones.loader import fit, read
-from vqafast.models.fast_vqa.network import FastVQA, check_fit, load_checkpoint, read_state
+from vqafast.models.backbones.loader import read
+from vqafast.models.fast_vqa.network import FastVQA, check_fit, checked_state, read_state
 from vqafast.models.kvq.pretrained import kinetics_state
 
 if TYPE_CHECKING:
@@ -27,13 +27,24 @@ _HEAD = ".fc_last.weight"
 _RELATIVE, _FRAGMENT = "relative_position_bias_table", "fragment_position_bias_table"
 
 
-def weights_file(path: str | PathLike[str]) -> Path:
-    """The weights in a model directory, or the file itself.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file holds; `ours` is True for a model of vqafast or a run, whose names are the network's."""
+
+    file: Path
+    state: dict[str, Tensor]
+    ours: bool
+
+
+def find_weights(path: str | PathLike[str]) -> Found:
+    """Read the weights in a model directory, or a file: of a run, or a checkpoint of somebody else.
 
     Raises
     ------
     MissingFile
         When there are none.
+    ModelError
+        When they cannot be read.
     """
     given = Path(path)
     file = given / WEIGHTS if given.is_dir() else given
@@ -42,27 +53,11 @@ def weights_file(path: str | PathLike[str]) -> Path:
             f"init: must be a file of weights or a model directory with {WEIGHTS}, got {str(path)!r}",
             path=str(path),
         )
-    return file
-
-
-def own_state(file: Path) -> dict[str, Tensor] | None:
-    """A safetensors file of a model directory or best.safetensors of a run; None for other files.
-
-    Raises
-    ------
-    ModelError
-        When it cannot be read.
-    """
     if file.suffix != ".safetensors":
-        return None
+        return Found(file, read_state(file), ours=False)
     state = read(file)
     prefix = IN_A_RUN if all(name.startswith(IN_A_RUN) for name in state) else ""
-    return {name.removeprefix(prefix): value for name, value in state.items()}
-
-
-def load_own(network: nn.Module, state: dict[str, Tensor], file: Path) -> None:
-    """Load what `own_state` read, strictly: `ModelError` has the names that do not fit."""
-    fit(network, state, file)
+    return Found(file, {name.removeprefix(prefix): value for name, value in state.items()}, ours=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +75,21 @@ class SwinWeights:
             head.load_state_dict(self.head, strict=True)
 
 
-def swin_weights(file: Path, config: NetworkConfig) -> SwinWeights:
-    """Read FAST-VQA of `config`: a model or run of it, its authors' checkpoint, or Video Swin's.
+def swin_weights(found: Found, config: NetworkConfig) -> SwinWeights:
+    """Parts of FAST-VQA of `config`: a model or run of it, its authors' checkpoint, or Video Swin's.
 
     Raises
     ------
-    MissingFile, ModelError
-        When it cannot be read, or does not fit: the message has the names.
+    ModelError
+        When it does not fit: the message has the names.
     """
-    state = own_state(file)
-    if state is None:
-        foreign = read_state(file)
-        if not any(name.endswith(_HEAD) for name in foreign):
-            return SwinWeights(_kinetics(file, config, foreign), None)
-        state = load_checkpoint(file, config)
-    else:
+    state, file = found.state, found.file
+    if found.ours:
         check_fit(file, config.name, state, FastVQA(config).state_dict(), config.backbone.window)
+    elif any(name.endswith(_HEAD) for name in state):
+        state = checked_state(file, state, config)
+    else:
+        return SwinWeights(_kinetics(file, config, state), None)
     backbone, head = (
         {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
         for prefix in (f"{config.backbone_name}.", f"{config.head_name}.")
