@@ -12,7 +12,7 @@ import numpy as np
 
 from vqafast.scoring.windows import StageClock, WindowScorer
 from vqafast.video.sampling import EveryFrame
-from vqafast.video.source import ColorSpec, Counts, Frame, PixelLayout, Sampled, VideoInfo
+from vqafast.video.source import ColorSpec, Counts, Frame, Marks, PixelLayout, Sampled, VideoInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +38,7 @@ class FakeSource:
         )  # fmt: skip
         self.warnings: list[Any] = []
         self.counts = Counts()
+        self.marks = Marks()
         self.closed = False
         self.handed_out = 0
         self.reader: threading.Thread | None = None

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from vqafast.errors import InvalidArgument
+from vqafast.scoring.assessment import Scale
 from vqafast.scoring.calibration import Calibration
-from vqafast.scoring.pooling import POOLINGS, Pooler, check_window
+from vqafast.scoring.pooling import POOLINGS, Pooler
+from vqafast.scoring.segments import check_window, parts_of
+from vqafast.video.source import Marks
 
 IDENTITY = Calibration(scale=1.0, offset=0.0, min=0.0, max=100.0)
 POOLER = Pooler(IDENTITY)
@@ -61,28 +64,33 @@ def test_calibration_clips_only_when_told():
     assert list(Calibration(10, -5, 0, 100, clip=False).apply([0, 1, 20])) == [-5, 5, 195]
 
 
+def segments(raws, pts, window, method, duration=None):
+    parts, _ = parts_of(window, Marks(), np.asarray(pts), duration)
+    return POOLER.segments(raws, parts, method, Scale("", 0.0, 100.0, "higher_is_better", ""))
+
+
 def test_segments_split_by_time_and_leave_gaps_out():
-    pts = np.array([0.0, 0.5, 1.0, 1.9999999, 5.0])
-    got = POOLER.segments([series(10, 20, 30, 40, 50)], pts, 1.0, "mean")
+    pts = [0.0, 0.5, 1.0, 1.9999999, 5.0]
+    got = segments([series(10, 20, 30, 40, 50)], pts, 1.0, "mean")
     assert [(s.start, s.end, s.frames) for s in got] == [(0, 1, 2), (1, 2, 1), (2, 3, 1), (5, 6, 1)]
     assert [s.score for s in got] == [15, 30, 40, 50]
+    assert [s.cmcd for s in got] == [15, 30, 40, 50]
 
 
 def test_last_segment_ends_with_the_video():
-    pts = np.array([0.0, 2.0])
-    got = POOLER.segments([series(1, 2)], pts, 2.0, "mean", duration=2.5)
+    got = segments([series(1, 2)], [0.0, 2.0], 2.0, "mean", duration=2.5)
     assert [(s.start, s.end) for s in got] == [(0.0, 2.0), (2.0, 2.5)]
     # A declared duration that the frames contradict is not believed.
-    got = POOLER.segments([series(1, 2)], pts, 2.0, "mean", duration=0.1)
+    got = segments([series(1, 2)], [0.0, 2.0], 2.0, "mean", duration=0.1)
     assert got[-1].end == 4.0
 
 
 def test_segment_score_is_the_mean_over_draws():
-    (got,) = POOLER.segments([series(10), series(20)], np.array([0.0]), 1.0, "min")
+    (got,) = segments([series(10), series(20)], [0.0], 1.0, "min")
     assert got.score == 15
 
 
-@pytest.mark.parametrize("window", [0, -1.0, float("nan"), float("inf"), "2"])
+@pytest.mark.parametrize("window", [0, -1.0, float("nan"), float("inf"), "2", "gops", [1]])
 def test_bad_window(window):
     with pytest.raises(InvalidArgument, match="window: must be a positive number"):
         check_window(window)

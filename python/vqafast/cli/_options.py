@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vqafast.errors import InvalidArgument
+from vqafast.scoring.segments import KINDS
 
 Model = Annotated[str | None, typer.Option("--model", help="Built-in model name or model directory.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:N, or auto.")]
@@ -44,7 +45,10 @@ Pooling = Annotated[
     ),
 ]
 Window = Annotated[
-    str | None, typer.Option("--window", help="Also score windows of this length: 2s, 500ms, 1m.")
+    str | None,
+    typer.Option(
+        "--window", help="Also score parts: windows of a length (2s, 500ms, 1m), or each gop or shot."
+    ),
 ]
 Display = Annotated[
     str | None,
@@ -61,6 +65,16 @@ Quiet = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Traceback of unexpected errors.")]
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parts(text: str | None) -> float | str | None:
+    """What `--window` says: seconds, or one of `KINDS`."""
+    if text is None or text in KINDS:
+        return text
+    try:
+        return seconds(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{error}; or {' or '.join(KINDS)}") from None
 
 
 def seconds(text: str | None, name: str = "window") -> float | None:

@@ -56,7 +56,7 @@ def command(
             raise InvalidArgument("assess: give --json or --frames, not both (--json has the frames)")
         if maps is not None:
             check_target(maps, path)
-        length = options.seconds(window)
+        length = options.parts(window)
         scorer = Scorer(
             model,
             device=device,

@@ -104,7 +104,7 @@ def command(
                 "precision": precision, "threads": threads, "samples": samples, "batch": batch,
             },
             workers=workers, videos=videos, timeout=options.seconds(timeout, "timeout"),
-            memory=_bytes(memory), attempts=attempts, pooling=pooling, window=options.seconds(window),
+            memory=_bytes(memory), attempts=attempts, pooling=pooling, window=options.parts(window),
             display=display, frames=frames, content_hash=content_hash, retry=retry, ray=ray,
         )  # fmt: skip
         stop = Interruption("stopping: files under way are finished; once more stops now")

@@ -43,7 +43,7 @@ def command(
 
     status = 0
     with reporting(debug):
-        length = options.seconds(window)
+        length = options.parts(window)
         if pooling is not None:
             check_pooling(pooling)
         scorer = Scorer(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
 
+    from vqafast.scoring.segments import Window
+
 #: Codes of failures that may be the machine's fault rather than the file's: `retry="machine"`.
 MACHINE = frozenset(
     (
@@ -76,7 +78,7 @@ class BatchOptions:
     memory: int | None = None
     attempts: int = 2
     pooling: str | None = None
-    window: float | None = None
+    window: Window | None = None
     display: Any = None
     frames: bool = False
     content_hash: bool = False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vqafast.scoring.many import Outcome
     from vqafast.scoring.pipeline import Progress
     from vqafast.scoring.scorer import DisplayLike
+    from vqafast.scoring.segments import Window
 
 _scorers: dict[tuple[Any, ...], Scorer] = {}
 _lock = threading.Lock()
@@ -62,7 +63,7 @@ def assess(
     path: str | os.PathLike[str] | BinaryIO,
     *,
     pooling: str | None = None,
-    window: float | None = None,
+    window: Window | None = None,
     progress: Callable[[Progress], None] | None = None,
     display: DisplayLike | None = None,
     maps: bool = False,
@@ -79,7 +80,7 @@ def assess_many(
     *,
     videos: int | None = None,
     pooling: str | None = None,
-    window: float | None = None,
+    window: Window | None = None,
     display: DisplayLike | None = None,
     **options: Unpack[ScorerOptions],
 ) -> Iterator[Outcome]:

@@ -56,9 +56,19 @@ class FrameScore:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Score of the time window ``start <= pts < end`` (seconds), from `frames` sampled frames.
+    """Score of the part ``start <= pts < end`` (seconds): a fixed window, a GOP or a shot.
 
-    `uncertainty` is the half width of `Uncertainty`, for this window; None where there is none.
+    Attributes
+    ----------
+    start, end : float
+    score : float
+        Pooled over its sampled frames.
+    frames : int
+        How many they are.
+    uncertainty : float or None
+        Half width of `Uncertainty`, for this part; None where there is none.
+    cmcd : int
+        The score as a whole number, 0 worst and 100 best, whatever the scale.
     """
 
     start: float
@@ -66,6 +76,7 @@ class Segment:
     score: float
     frames: int
     uncertainty: float | None = None
+    cmcd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +303,7 @@ class Assessment:
     pooling : str
         How frame scores became the score; see `vqafast.scoring.pooling`.
     segments : tuple of Segment
-        Empty unless a window was asked for. Windows without a sampled frame are left out.
+        Empty unless they were asked for. Those without a sampled frame are left out.
     spread : Spread or None
         None when one draw was made.
     uncertainty : Uncertainty or None

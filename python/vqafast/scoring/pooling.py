@@ -17,7 +17,6 @@ harmonic   ``n / sum(1 / (s_i - min + 1)) - 1 + min`` with `min` the lower end o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -26,19 +25,19 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from vqafast.errors import InvalidArgument
 from vqafast.scoring.assessment import Segment
+from vqafast.scoring.segments import check_window, cmcd_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from vqafast.scoring.assessment import Scale
     from vqafast.scoring.calibration import Calibration
+    from vqafast.scoring.segments import Part, Window
 
 Pooling = Literal["hysteresis", "sitp", "raw_mean", "mean", "min", "p5", "harmonic"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
-
-# A frame at 1.9999999 s of a stream with a rounded clock belongs to the window that starts at 2 s.
-_EDGE_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,43 +99,29 @@ class Pooler:
     def segments(
         self,
         raws: Sequence[NDArray[np.floating]],
-        pts: NDArray[np.float64],
-        window: float,
+        parts: Iterable[Part],
         method: str,
-        duration: float | None = None,
-        half_width: Callable[[float, NDArray[np.bool_]], float | None] | None = None,
+        scale: Scale,
+        half_width: Callable[[float, slice], float | None] | None = None,
     ) -> tuple[Segment, ...]:
-        """Scores of the windows ``[i * window, (i + 1) * window)`` seconds.
+        """Scores of parts of a video.
 
         Parameters
         ----------
         raws : sequence of ndarray
             One raw series ``(T,)`` per draw; a segment's score is the mean over the draws.
-        pts : ndarray
-            ``(T,)`` seconds, rising.
-        window : float
-            Seconds.
-        duration : float, optional
-            Where the video ends, if known: the last window is shortened to it.
+        parts : iterable of Part
+        scale : Scale
+            That of the scores.
         half_width : callable, optional
-            Uncertainty of a score over the frames of a ``(T,)`` mask.
-
-        Returns
-        -------
-        tuple of Segment
-            Windows in which no frame was sampled are left out.
+            Uncertainty of a score over some of the frames.
         """
-        check_window(window)
-        slot = np.floor(pts / window + _EDGE_SLACK).astype(np.int64)
         segments = []
-        for i in np.unique(slot):
-            inside = slot == i
-            start, end = float(i * window), float((i + 1) * window)
-            if duration is not None and float(pts[inside][-1]) < duration < end:
-                end = duration
-            score = float(np.mean([self.pool(raw[inside], method) for raw in raws]))
-            uncertainty = None if half_width is None else half_width(score, inside)
-            segments.append(Segment(start, end, score, int(np.count_nonzero(inside)), uncertainty))
+        for part in parts:
+            score = float(np.mean([self.pool(raw[part.frames], method) for raw in raws]))
+            uncertainty = None if half_width is None else half_width(score, part.frames)
+            frames = part.frames.stop - part.frames.start
+            segments.append(Segment(part.start, part.end, score, frames, uncertainty, cmcd_of(score, scale)))
         return tuple(segments)
 
 
@@ -146,17 +131,11 @@ def check_pooling(method: str) -> None:
         raise InvalidArgument(f"pooling: must be one of {', '.join(POOLINGS)}, got {method!r}")
 
 
-def check_options(pooling: str, window: float | None) -> None:
-    """Refuse an unknown pooling, and a segment length that is not a positive number of seconds."""
+def check_options(pooling: str, window: Window | None) -> None:
+    """Refuse an unknown pooling, and segments that there cannot be."""
     check_pooling(pooling)
     if window is not None:
         check_window(window)
-
-
-def check_window(window: float) -> None:
-    """Refuse a segment length that is not a positive number of seconds."""
-    if not (isinstance(window, (int, float)) and math.isfinite(window) and window > 0):
-        raise InvalidArgument(f"window: must be a positive number of seconds, got {window!r}")
 
 
 def _sitp(q: NDArray[np.float64], alpha: float, beta: int) -> float:

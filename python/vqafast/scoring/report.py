@@ -28,6 +28,7 @@ from vqafast.scoring.assessment import (
 )
 from vqafast.scoring.calibration import Calibration
 from vqafast.scoring.pooling import Pooler
+from vqafast.scoring.segments import parts_of
 from vqafast.scoring.uncertainty import Judge
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vqafast.models.spec import ModelSpec
+    from vqafast.scoring.segments import Window
     from vqafast.scoring.windows import Series, StageClock
     from vqafast.video.display import Display
     from vqafast.video.source import Counts as SourceCounts
-    from vqafast.video.source import VideoInfo, Warning_
+    from vqafast.video.source import Marks, VideoInfo, Warning_
 
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; beyond the table the next
 # lower entry is used, which errs to the wide side.
@@ -54,6 +56,7 @@ class Described(Protocol):
 
     info: VideoInfo
     counts: SourceCounts
+    marks: Marks
     warnings: list[Warning_]
 
 
@@ -88,7 +91,7 @@ def assemble(
     total: float,
     *,
     pooling: str,
-    window: float | None,
+    window: Window | None,
 ) -> Assessment:
     """Pool `series` and say everything about the run.
 
@@ -117,21 +120,24 @@ def assemble(
     by_frame = np.mean([pooler.calibration.apply(raw) for raw in raws], axis=0)
     pts = np.asarray(series.pts, dtype=np.float64)
     judge = Judge(spec, pooler, series.member_arrays())
+    scale = Scale(
+        spec.scale.name,
+        spec.scale.min,
+        spec.scale.max,
+        "higher_is_better" if spec.scale.direction == "higher_is_better" else "lower_is_better",
+        spec.meaning,
+    )
     segments: tuple[Segment, ...] = ()
+    spanned = 0
     if window is not None:
         half_width = judge.half_width if judge.known(pooling) else None
-        segments = pooler.segments(raws, pts, window, pooling, info.duration, half_width)
+        parts, spanned = parts_of(window, origin.marks, pts, info.duration)
+        segments = pooler.segments(raws, parts, pooling, scale, half_width)
     score = float(np.mean(scores))
     return Assessment(
         path=info.path,
         score=score,
-        scale=Scale(
-            spec.scale.name,
-            spec.scale.min,
-            spec.scale.max,
-            "higher_is_better" if spec.scale.direction == "higher_is_better" else "lower_is_better",
-            spec.meaning,
-        ),
+        scale=scale,
         pooling=pooling,
         frames=tuple(
             FrameScore(i, t, float(s)) for i, t, s in zip(series.index, series.pts, by_frame, strict=True)
@@ -158,7 +164,8 @@ def assemble(
         warnings=(
             *run.warnings,
             *(WarningNote(w.code, w.message) for w in origin.warnings),
-            *_notes(series, spec, window, len(segments)),
+            *_notes(series, spec),
+            *_empty(window, len(segments), spanned),
         ),
         timings=Timings(**clock.seconds, total=total),
         uncertainty=judge.of(score, pooling),
@@ -242,7 +249,7 @@ def video_of(info: VideoInfo) -> VideoSummary:
     )
 
 
-def _notes(series: Series, spec: ModelSpec, window: float | None, segments: int) -> list[WarningNote]:
+def _notes(series: Series, spec: ModelSpec) -> list[WarningNote]:
     notes, pts = [], series.pts
     plan = spec.sampling
     if series.incomplete and plan.burst > _PAIR:
@@ -254,17 +261,19 @@ def _notes(series: Series, spec: ModelSpec, window: float | None, segments: int)
         notes.append(WarningNote("no_motion", message))
     if len(pts) == 1 and plan.burst <= _PAIR:
         notes.append(WarningNote("one_sample", "one frame was scored: changes over time are not judged"))
-    if window is not None:
-        spanned = math.floor(pts[-1] / window) + 1
-        if segments < spanned:
-            notes.append(
-                WarningNote(
-                    "empty_windows",
-                    f"{spanned - segments} of {spanned} windows of {window:g} s hold no sampled "
-                    "frame and are left out",
-                )
-            )
     return notes
+
+
+def _empty(window: Window | None, segments: int, spanned: int) -> list[WarningNote]:
+    if window is None or segments == spanned:
+        return []
+    what = f"{window}s" if isinstance(window, str) else f"windows of {window:g} s"
+    return [
+        WarningNote(
+            "empty_windows",
+            f"{spanned - segments} of {spanned} {what} hold no sampled frame and are left out",
+        )
+    ]
 
 
 def _version() -> str:

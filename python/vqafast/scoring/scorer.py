@@ -20,6 +20,7 @@ from vqafast.scoring.many import Outcome, outcome_of, run_all
 from vqafast.scoring.pooling import check_options
 from vqafast.scoring.report import RunInfo, assemble
 from vqafast.scoring.resources import resolve_threads
+from vqafast.scoring.segments import prepare
 from vqafast.scoring.sharing import SharedRuntime
 from vqafast.scoring.stream import ScoreStream
 from vqafast.scoring.windows import StageClock, WindowScorer
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from vqafast.scoring.assessment import Assessment
     from vqafast.scoring.pipeline import Progress
+    from vqafast.scoring.segments import Window
     from vqafast.scoring.windows import Features
     from vqafast.video.dali import DaliDecoder
     from vqafast.video.source import ColorSpec, VideoInfo
@@ -168,7 +170,7 @@ class Scorer:
         path: str | os.PathLike[str] | BinaryIO,
         *,
         pooling: str | None = None,
-        window: float | None = None,
+        window: Window | None = None,
         progress: Callable[[Progress], None] | None = None,
         display: DisplayLike | None = None,
         maps: bool = False,
@@ -183,8 +185,9 @@ class Scorer:
             temporary file first.
         pooling : {"hysteresis", "mean", "min", "p5", "harmonic"}, optional
             See `vqafast.scoring.pooling`; the model's own if not given.
-        window : float, optional
-            Seconds per segment; segments are pooled from the same pass.
+        window : float or {"gop", "shot"}, optional
+            Seconds per segment; or segments that begin at key frames, or at cuts
+            (`vqafast.video.shots`). They are pooled from the same pass.
         progress : callable, optional
             Called with a `Progress` after each sample, in the calling thread. An exception from it
             ends the run.
@@ -213,7 +216,7 @@ class Scorer:
         *,
         videos: int | None = None,
         pooling: str | None = None,
-        window: float | None = None,
+        window: Window | None = None,
         display: DisplayLike | None = None,
     ) -> Iterator[Outcome]:
         """Score many videos, several at once; yield an `Outcome` for each as it comes, errors included.
@@ -253,7 +256,7 @@ class Scorer:
         self,
         path: str | os.PathLike[str] | BinaryIO,
         pooling: str,
-        window: float | None,
+        window: Window | None,
         progress: Callable[[Progress], None] | None,
         display: DisplayLike | None,
         *,
@@ -267,6 +270,7 @@ class Scorer:
             size = self._scored_size(opened.source.info, run.display)
             values, notes = _bitstream.read(self.spec, opened.source, size)
             run = replace(run, bitstream=values, warnings=(*run.warnings, *notes), maps=maps)
+            prepare(opened.source, window)
             clock.add("open", began)
             constant = _bitstream.vector(self.spec, values)
             series = pipeline.run(
@@ -301,7 +305,7 @@ class Scorer:
         rotation: int = 0,
         sample_aspect_ratio: Fraction = Fraction(1),
         pooling: str | None = None,
-        window: float | None = None,
+        window: Window | None = None,
         rolling_windows: int = 1,
         display: DisplayLike | None = None,
     ) -> ScoreStream:
@@ -352,6 +356,7 @@ class Scorer:
             sample_aspect_ratio=sample_aspect_ratio,
         )
         self._scored_size(source.info, run.display)
+        prepare(source, window)
         clock = StageClock()
         return ScoreStream(
             source,
@@ -365,10 +370,12 @@ class Scorer:
             scaler=self._scaler(run.display),
         )
 
-    def _checked(self, pooling: str | None, window: float | None) -> str:
+    def _checked(self, pooling: str | None, window: Window | None) -> str:
         """Give the pooling to use, after checking both."""
         method = self.spec.pooling.kind if pooling is None else pooling
         check_options(method, window)
+        if isinstance(window, str) and self._dali is not None:
+            raise Unsupported(f"window: {window} needs decoder auto or cpu, got dali")
         return method
 
     def _for_display(self, display: DisplayLike | None) -> RunInfo:

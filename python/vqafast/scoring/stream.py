@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from vqafast.scoring.assessment import Assessment
+    from vqafast.scoring.segments import Window
     from vqafast.video.display import Scaler
     from vqafast.video.push import PushSource
     from vqafast.video.source import Sampled
@@ -41,7 +42,7 @@ class ScoreStream(Closing):
         run: RunInfo,
         *,
         pooling: str,
-        window: float | None,
+        window: Window | None,
         rolling_windows: int,
         scaler: Scaler | None = None,
     ) -> None:

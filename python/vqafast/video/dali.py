@@ -17,7 +17,7 @@ from vqafast.video.dali_pipeline import Backend, DaliFailed, RangeReader
 from vqafast.video.dali_plan import CPU_CODECS, GPU_CODECS, NotForDali, Timeline, check_headers, read_timeline
 from vqafast.video.open import open_regular
 from vqafast.video.pyav import PyAVSource
-from vqafast.video.source import Closing, Counts, Sampled, VideoInfo, Warning_, plain_frame
+from vqafast.video.source import Closing, Counts, Marks, Sampled, VideoInfo, Warning_, plain_frame
 from vqafast.video.timeline import Assembler
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ class DaliSource(Closing):
         )
         self.warnings: list[Warning_] = list(plain.warnings)
         self.counts = Counts()
+        self.marks = Marks()
         self._backend = backend
         self._file = file
         self._timeline = timeline

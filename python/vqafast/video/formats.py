@@ -45,6 +45,12 @@ def _layouts() -> dict[str, PixelLayout]:
 LAYOUTS: dict[str, PixelLayout] = _layouts()
 """Every layout whose planes are handed out as they are; other formats are converted."""
 
+
+def peak_of(layout: PixelLayout) -> int:
+    """Largest value of a sample."""
+    return 0xFFFF if layout.msb_aligned else 2**layout.bit_depth - 1
+
+
 # Colour tags are the code points of ISO/IEC 23091-2 (H.273), which FFmpeg uses unchanged.
 _MATRICES: dict[int, Literal["bt601", "bt709", "bt2020"]] = {
     1: "bt709",

@@ -13,6 +13,7 @@ from vqafast.video.formats import (
     clockwise,
     color_spec,
     native_name,
+    peak_of,
     plane_array,
     plane_shapes,
     refuse_hdr,
@@ -78,7 +79,21 @@ class PictureReader:
             planes.append(view)
         return self._frame(picture, entry, tuple(planes), layout, color, source)
 
+    def luma(self, picture: VideoFrame) -> tuple[Plane, int]:
+        """Give the first plane ``(rows, samples)`` of a picture and the largest value of its samples."""
+        if picture.format.name == DEVICE_FORMAT:
+            return device_planes(picture)[0], peak_of(self._device_layout(picture))
+        name = native_name(picture.format.name)[0]
+        source, layout = self._convert(picture)[:2] if name is None else (picture, LAYOUTS[name])
+        rows, samples = plane_shapes(layout, source.width, source.height)[0]
+        plane = plane_array(source.planes[0], source.planes[0].line_size, rows, samples, layout.bit_depth)
+        return plane, peak_of(layout)
+
     def _on_device(self, picture: VideoFrame, entry: Entry) -> Frame:
+        layout = self._device_layout(picture)
+        return self._frame(picture, entry, device_planes(picture), layout, self.color(picture), picture)
+
+    def _device_layout(self, picture: VideoFrame) -> PixelLayout:
         form = picture.sw_format
         layout = None if form is None else LAYOUTS.get(form.name)
         if layout is None:
@@ -87,7 +102,7 @@ class PictureReader:
                 f"{None if form is None else form.name}",
                 path=self._path,
             )
-        return self._frame(picture, entry, device_planes(picture), layout, self.color(picture), picture)
+        return layout
 
     def _frame(
         self,

@@ -13,6 +13,7 @@ from vqafast.video.formats import (
     MAX_ASPECT,
     display_size,
     native_name,
+    peak_of,
     plane_shapes,
     sane_aspect,
 )
@@ -21,6 +22,7 @@ from vqafast.video.source import (
     Closing,
     ColorSpec,
     Counts,
+    Marks,
     PixelLayout,
     Sampled,
     VideoInfo,
@@ -107,6 +109,7 @@ class PushSource(Closing):
         )
         self.warnings: list[Warning_] = []
         self.counts = Counts()
+        self.marks = Marks()
         self._copy = copy
         self._tick = float(time_base)
         self._last: float | None = None
@@ -149,6 +152,8 @@ class PushSource(Closing):
         # Nanoseconds: exact enough for any time base, and whole as the clock's ticks must be.
         entry = self._chooser.admit(round((seconds - self._first) * 1e9))
         self.counts.decoded += 1
+        if self.marks.shots is not None:
+            self.marks.shots.see(entry.seconds, arrays[0], peak_of(self.info.layout))
         if not entry.wanted:
             return iter(())
         kept = tuple(a.copy() for a in arrays) if self._copy else arrays
@@ -158,6 +163,7 @@ class PushSource(Closing):
     def finish(self) -> Iterator[Sampled]:
         """Return the samples whose bursts the end has cut short."""
         self._finished = True
+        self.marks.end = max(0.0, self._chooser.clock.last)
         return iter(list(self._assembler.finish()))
 
     def close(self) -> None:

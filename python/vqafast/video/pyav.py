@@ -18,7 +18,7 @@ from vqafast.video.nvdec import described, on_device, open_on_gpu
 from vqafast.video.open import check_size, open_regular, seekable
 from vqafast.video.picture import PictureReader
 from vqafast.video.run import Run
-from vqafast.video.source import Closing, Counts, Sampled, VideoInfo, Warning_
+from vqafast.video.source import Closing, Counts, Marks, Sampled, VideoInfo, Warning_
 from vqafast.video.timeline import Assembler, Chooser, Clock, Entry
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class PyAVSource(Closing):
             owned = owns_file or spooled
         self.warnings: list[Warning_] = []
         self.counts = Counts()
+        self.marks = Marks(keys=[])
         self._threads = threads or _usable_cpus()
         self._selective = selective
         self._used = self._closed = False
@@ -184,7 +185,9 @@ class PyAVSource(Closing):
         length = decoder.count_frames() if selector.needs_length else None
         tick = float(decoder.opened.stream.time_base or 0)
         step = float(1 / (self.info.frame_rate or _DEFAULT_RATE))
-        chooser = Chooser(selector.begin(length=length), selector.burst, Clock(tick, step), selector.stride)
+        chooser = Chooser(
+            selector.begin(length=length), selector.burst, Clock(tick, step), selector.stride, self.marks.keys
+        )
         run = Run(
             decoder,
             self._pictures,
@@ -193,11 +196,13 @@ class PyAVSource(Closing):
             Assembler(selector.burst, self.counts, selector.stride),
             counts=self.counts,
             selective=self._selective,
+            shots=self.marks.shots,
         )
         try:
             yield from run.samples()
         finally:
             run.count()
+            self.marks.end = chooser.clock.last + step
         run.conclude()
 
 

@@ -37,6 +37,7 @@ class Unit(Generic[T]):
     size: int
     coded: Coded
     hidden: bool = False  # decoded for reference and never shown (before an edit list's start)
+    key: bool = False
     must_feed: bool = False
     entry: Entry | None = field(default=None)
 
@@ -141,7 +142,7 @@ class Planner(Generic[T]):
             self.ordered = False
             return
         self._last_raw = raw
-        unit.entry = self._chooser.admit(raw)
+        unit.entry = self._chooser.admit(raw, key=unit.key)
         self.entries.append(unit.entry)
 
     def _release(self, *, final: bool) -> Iterator[Step[T]]:

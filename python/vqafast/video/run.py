@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vqafast.video.bitstream import Coded
     from vqafast.video.decoder import Decoder, VideoPacket
     from vqafast.video.picture import PictureReader
+    from vqafast.video.shots import ShotDetector
     from vqafast.video.source import Counts, Sampled, VideoInfo
     from vqafast.video.timeline import Assembler, Chooser
 
@@ -44,6 +45,7 @@ class Run:
         *,
         counts: Counts,
         selective: bool,
+        shots: ShotDetector | None = None,
     ) -> None:
         self._decoder = decoder
         self._pictures = pictures
@@ -52,6 +54,7 @@ class Run:
         self._assembler = assembler
         self._counts = counts
         self._selective = selective
+        self._shots = shots
         self._warn = pictures.warn
         self._lost_wanted = 0
         self._packets = 0
@@ -93,7 +96,9 @@ class Run:
                 packet.size,
                 coded,
                 hidden=packet.is_discard,
-                must_feed=changed or packet.has_sidedata("new_extradata"),
+                key=packet.is_keyframe,
+                # Cuts are looked for in all pictures but those that nothing refers to.
+                must_feed=changed or self._shots is not None or packet.has_sidedata("new_extradata"),
             )
 
     def samples(self) -> Iterator[Sampled]:
@@ -128,12 +133,14 @@ class Run:
             if entries and entries[0].raw == raw:
                 entry = entries.popleft()
             elif not planner.ordered:
-                entry = self._chooser.admit(raw)
+                entry = self._chooser.admit(raw, key=bool(picture.key_frame))
             else:
                 # After damage a decoder may give a frame behind its turn: it was counted as lost.
                 continue
             counts.decoded += 1
             counts.corrupt += picture.is_corrupt
+            if self._shots is not None and not picture.is_corrupt:
+                self._shots.see(entry.seconds, *self._pictures.luma(picture))
             if entry.wanted:
                 frame = None
                 if not picture.is_corrupt:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from vqafast.video.sampling import Selector
+    from vqafast.video.shots import ShotDetector
 
 HostPlane = NDArray[np.uint8] | NDArray[np.uint16]
 #: A `HostPlane`, or a tensor of the same shape and type on the device of a hardware decoder.
@@ -153,6 +154,25 @@ class Counts:
     dropped_samples: int = 0
 
 
+@dataclass(slots=True)
+class Marks:
+    """Where parts of a video begin, in seconds, noted while it is read.
+
+    Attributes
+    ----------
+    keys : list of float or None
+        Frames that can be decoded without those before them; None in a source of uncoded pictures.
+    shots : ShotDetector or None
+        Set before the frames are read, it is shown every picture that is decoded; None looks for no shots.
+    end : float
+        Where the last frame ends, once it was read: as far as its length is known.
+    """
+
+    keys: list[float] | None = None
+    shots: ShotDetector | None = None
+    end: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Frame:
     """One picture in its native planes.
@@ -220,6 +240,7 @@ class FrameSource(Protocol):
     info: VideoInfo
     warnings: list[Warning_]
     counts: Counts
+    marks: Marks
 
     def frames(self, selector: Selector) -> Iterator[Sampled]:
         """Yield the samples chosen by `selector`, in order of time."""

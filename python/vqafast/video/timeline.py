@@ -94,22 +94,27 @@ class Entry:
 class Chooser:
     """Gives frames their index and time, in presentation order, and asks the picker.
 
-    A sample is `burst` frames that are `stride` apart.
+    A sample is `burst` frames that are `stride` apart. Times of key frames are added to `keys`.
     """
 
-    def __init__(self, picker: Picker, burst: int, clock: Clock, stride: int = 1) -> None:
+    def __init__(
+        self, picker: Picker, burst: int, clock: Clock, stride: int = 1, keys: list[float] | None = None
+    ) -> None:
         self.clock = clock
+        self._keys = keys
         self.count = 0
         self._picker = picker
         self._span = (burst - 1) * stride
         self._stride = stride
         self._starts: deque[int] = deque()
 
-    def admit(self, raw: int | None) -> Entry:
+    def admit(self, raw: int | None, *, key: bool = False) -> Entry:
         """Take the next frame in presentation order."""
         index = self.count
         self.count += 1
         seconds = self.clock.seconds(raw)
+        if key and self._keys is not None:
+            self._keys.append(seconds)
         k = self._picker.start(index, seconds)
         if k is not None:
             self._starts.append(index)

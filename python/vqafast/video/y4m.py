@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from vqafast.errors import InvalidArgument, NoFrames, NotAVideo, Unsupported, UnsupportedPixelFormat
-from vqafast.video.formats import LAYOUTS, display_size, plane_shapes, sane_aspect
+from vqafast.video.formats import LAYOUTS, display_size, peak_of, plane_shapes, sane_aspect
 from vqafast.video.open import check_size
 from vqafast.video.sniff import Y4M_MAGIC
 from vqafast.video.source import (
     Closing,
     ColorSpec,
     Counts,
+    Marks,
     PixelLayout,
     Plane,
     Sampled,
@@ -61,6 +62,7 @@ class Y4MSource(Closing):
     def __init__(self, stream: BinaryIO, path: str = "-", *, owns_stream: bool = False) -> None:
         self.warnings: list[Warning_] = []
         self.counts = Counts()
+        self.marks = Marks()
         self._stream = stream
         self._path = path
         self._owns = owns_stream
@@ -92,10 +94,11 @@ class Y4MSource(Closing):
         tick = float(1 / rate)
         chooser = Chooser(selector.begin(length=length), selector.burst, Clock(tick, tick), selector.stride)
         assembler = Assembler(selector.burst, self.counts, selector.stride)
+        shots = self.marks.shots
         while self._frame_header():
             entry = chooser.admit(chooser.count)
             # Every frame is read into its own buffer, because the consumer may keep it.
-            planes = self._planes(entry.wanted)
+            planes = self._planes(entry.wanted or shots is not None)
             if planes is None:
                 self.counts.lost += 1
                 self._warn("truncated", f"the stream ends inside frame {entry.index}")
@@ -103,11 +106,14 @@ class Y4MSource(Closing):
                     yield from assembler.add(entry, None)
                 break
             self.counts.decoded += 1
+            if shots is not None:
+                shots.see(entry.seconds, planes[0], peak_of(self.info.layout))
             if entry.wanted:
                 frame = plain_frame(
                     self.info, planes, entry.seconds, entry.index, interlaced=self._interlaced
                 )
                 yield from assembler.add(entry, frame)
+        self.marks.end = chooser.clock.last + tick
         yield from assembler.finish()
         if self.counts.decoded == 0:
             raise NoFrames(
