@@ -183,6 +183,18 @@ class MemoryLimit(VqafastError, MemoryError):
     default_code = "memory_limit"
 
 
+class TooLong(VqafastError, ValueError):
+    """The video is longer than whoever scores it will take."""
+
+    default_code = "too_long"
+
+
+class Cancelled(VqafastError, RuntimeError):
+    """Nobody waits for the result any more."""
+
+    default_code = "cancelled"
+
+
 class OutputError(VqafastError, OSError):
     """Results cannot be written, for example because the disk is full."""
 
@@ -216,7 +228,9 @@ EXIT_CODES: dict[str, int] = {
     "output": 24,
     "files_failed": 25,
     "below_threshold": 26,
+    "too_long": 27,
+    "cancelled": 28,
 }
 """Process exit status of the command line for each error code: 1 is a fault of vqafast itself,
-2 wrong arguments, 3..16 classes of input, 17.. models and the machine, 21.. batches. The last two are
-no errors: what a batch came to."""
+2 wrong arguments, 3..16 classes of input, 17.. models and the machine, 21.. batches and services.
+"files_failed" and "below_threshold" are no errors: what a batch came to."""

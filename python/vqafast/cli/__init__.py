@@ -21,6 +21,7 @@ from vqafast.cli import (
     mos,
     report,
     score,
+    serve,
     train,
     version,
 )
@@ -56,6 +57,7 @@ app.command("ladder")(ladder.command)
 app.add_typer(models.app, name="models")
 app.command("mos")(mos.command)
 app.command("report")(report.command)
+app.command("serve")(serve.command)
 app.command("train")(train.command)
 app.command("version")(version.command)
 

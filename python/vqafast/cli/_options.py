@@ -64,6 +64,7 @@ Quiet = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Traceback of unexpected errors.")]
 
+_SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -88,3 +89,13 @@ def seconds(text: str | None, name: str = "window") -> float | None:
     if not (value > 0 and math.isfinite(value)):
         raise InvalidArgument(f"{name}: must be longer than 0 s, got {text!r}")
     return value
+
+
+def size(text: str | None, name: str) -> int | None:
+    """Bytes of a size like ``2G``, ``1500M`` or ``1Gi``; `name` is the option's."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmg]i?)?b?\s*", text.lower())
+    if match is None or float(match[1]) <= 0:
+        raise InvalidArgument(f"{name}: must be a size like 2G, 1500M or 1Gi, got {text!r}")
+    return int(float(match[1]) * _SIZES[match[2] or ""])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import time
@@ -12,14 +11,13 @@ import typer
 
 from vqafast.cli import _options as options
 from vqafast.cli._report import fail, printable, reporting
-from vqafast.errors import EXIT_CODES, InvalidArgument
+from vqafast.errors import EXIT_CODES
 from vqafast.signals import Interruption
 
 if TYPE_CHECKING:
     from vqafast.farm.batch import Summary
     from vqafast.farm.record import Record
 
-_SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 # Seconds between lines of progress where there is no terminal to draw on.
 _EVERY = 30.0
 
@@ -104,8 +102,9 @@ def command(
                 "precision": precision, "threads": threads, "samples": samples, "batch": batch,
             },
             workers=workers, videos=videos, timeout=options.seconds(timeout, "timeout"),
-            memory=_bytes(memory), attempts=attempts, pooling=pooling, window=options.parts(window),
-            display=display, frames=frames, content_hash=content_hash, retry=retry, ray=ray,
+            memory=options.size(memory, "memory"), attempts=attempts, pooling=pooling,
+            window=options.parts(window), display=display, frames=frames, content_hash=content_hash,
+            retry=retry, ray=ray,
         )  # fmt: skip
         stop = Interruption("stopping: files under way are finished; once more stops now")
         with stop, _Lines(not quiet) as lines:
@@ -173,12 +172,3 @@ def _status(summary: Summary, received: int | None) -> int:
     if summary.failures:
         return EXIT_CODES["files_failed"]
     return 0
-
-
-def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmg]i?)?b?\s*", text.lower())
-    if match is None or float(match[1]) <= 0:
-        raise InvalidArgument(f"memory: must be a size like 2G, 1500M or 1Gi, got {text!r}")
-    return int(float(match[1]) * _SIZES[match[2] or ""])

@@ -15,11 +15,11 @@ from vqafast.farm.identity import Stamp, content_of, key_of, scoring_of, stamp_o
 from vqafast.farm.journal import Journal
 from vqafast.farm.pool import Pool
 from vqafast.farm.record import Record, failed, scored
-from vqafast.scoring.devices import cuda_obstacle
+from vqafast.farm.workers import workers_of
+from vqafast.scoring.fleet import Task
 from vqafast.scoring.loading import load_spec
 from vqafast.scoring.pooling import check_options
-from vqafast.scoring.resources import available_cores
-from vqafast.scoring.scorer import VIDEOS_ON_GPU, ScorerOptions
+from vqafast.scoring.scorer import ScorerOptions
 
 if TYPE_CHECKING:
     import os
@@ -183,7 +183,7 @@ class Batch:
             self._pending[self._next] = pending
             self._under_way.add(item.path)
             self._next += 1
-            yield Job(self._next - 1, item.path)
+            yield Job(Task(self._next - 1, item.path))
 
     def _again(self, code: str | None) -> bool:
         retry = self._options.retry
@@ -319,23 +319,8 @@ def _pool(options: BatchOptions) -> Crew:
             {**options.scorer, "threads": max(1, options.scorer.get("threads", 0))}, address=options.ray,
             workers=options.workers, timeout=options.timeout, attempts=options.attempts, asked=asked,
         )  # fmt: skip
-    devices, threads, videos = _workers(options)
+    devices, threads, videos = workers_of(options.scorer, workers=options.workers, videos=options.videos)
     return Pool(
         {**options.scorer, "threads": threads}, devices, videos=videos, timeout=options.timeout,
         memory=options.memory, attempts=options.attempts, asked=asked,
     )  # fmt: skip
-
-
-def _workers(options: BatchOptions) -> tuple[list[str], int, int]:
-    """Device of every worker, CPU threads of each, and videos at once in each."""
-    from vqafast.engines.cuda_driver import probe
-
-    device = options.scorer.get("device", "cpu")
-    threads = options.scorer.get("threads", 0)
-    if device.startswith("cuda") or (device == "auto" and cuda_obstacle() is None):
-        names = [f"cuda:{gpu.index}" for gpu in probe().gpus] if ":" not in device else [device]
-        names = names or [device]
-        return names, threads or max(1, available_cores() // len(names)), options.videos or VIDEOS_ON_GPU
-    cores = available_cores()
-    workers = options.workers or max(1, cores // max(1, threads))
-    return [device] * workers, threads or max(1, cores // workers), options.videos or 1

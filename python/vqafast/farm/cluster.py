@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import EngineUnavailable, InvalidArgument, TimedOut, WorkerDied
 from vqafast.farm.crew import LOOK, Crew, Job, Result, given_up
+from vqafast.scoring.fleet import Task, check_length
 from vqafast.scoring.many import Outcome, outcome_of
 from vqafast.scoring.scorer import Scorer, ScorerOptions
 
@@ -41,8 +42,9 @@ class _Actor:
     def ready(self) -> Exception | None:
         return self._error
 
-    def score(self, index: int, path: str) -> Outcome:
-        return outcome_of(index, path, lambda name: self._scorer.assess(name, **self._asked))
+    def score(self, task: Task) -> Outcome:
+        asked = {**self._asked, **task.asked, "progress": lambda at: check_length(task, at)}
+        return outcome_of(task.index, task.path, lambda name: self._scorer.assess(name, **asked))
 
 
 @dataclass(slots=True)
@@ -119,16 +121,19 @@ class RayPool(Crew):
     def _start_missing(self) -> None:
         """Nothing: Ray does that itself."""
 
-    def _fill(self, jobs: Iterator[Job]) -> bool:
+    def _fill(self, jobs: Iterator[Job | None]) -> bool:
         for seat in self._seats:
             if not seat.ready or seat.job is not None:
                 continue
-            job = self._again.popleft() if self._again else next(jobs, None)
-            if job is None:
+            try:
+                job = self._again.popleft() if self._again else next(jobs)
+            except StopIteration:
                 return True
+            if job is None:
+                return False
             job.attempts += 1
             seat.job, seat.begun = job, time.monotonic()
-            seat.awaited = [seat.actor.score.remote(job.index, job.path)]
+            seat.awaited = [seat.actor.score.remote(job.task)]
         return False
 
     def _busy(self) -> bool:
@@ -155,7 +160,7 @@ class RayPool(Crew):
                 seat.ready, seat.awaited = True, []
                 continue
             job, seat.job, seat.awaited = seat.job, None, []
-            yield Result(job.index, got, job.attempts, time.monotonic() - seat.begun)
+            yield Result(job.task.index, got, job.attempts, time.monotonic() - seat.begun)
         yield from self._late()
 
     def _died(self, seat: _Seat, error: Exception) -> Iterator[Result]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vqafast.errors import VqafastError
+    from vqafast.scoring.fleet import Task
 
 #: Seconds between looks at deadlines and memory.
 LOOK = 0.25
@@ -20,10 +21,9 @@ LOOK = 0.25
 
 @dataclass(slots=True)
 class Job:
-    """A file, and how many workers have tried it."""
+    """A file to score, and how many workers have tried it."""
 
-    index: int
-    path: str
+    task: Task
     attempts: int = 0
 
 
@@ -62,7 +62,7 @@ class Crew(ABC):
         """End all workers; what they have is not answered for."""
 
     def run(
-        self, jobs: Iterator[Job], stopping: Callable[[], bool] = lambda: False
+        self, jobs: Iterator[Job | None], stopping: Callable[[], bool] = lambda: False
     ) -> Iterator[Result | None]:
         """Yield a result for each job as it comes.
 
@@ -70,6 +70,8 @@ class Crew(ABC):
 
         Parameters
         ----------
+        jobs : iterator
+            None where there is no job now, and may be one later.
         stopping : callable
             Once it is true no job is taken any more, and those under way end the iteration.
 
@@ -102,7 +104,7 @@ class Crew(ABC):
         """Start a worker where one is gone."""
 
     @abstractmethod
-    def _fill(self, jobs: Iterator[Job]) -> bool:
+    def _fill(self, jobs: Iterator[Job | None]) -> bool:
         """Give jobs to workers with room, those of `_again` first; True when `jobs` has no more."""
 
     @abstractmethod
@@ -116,5 +118,6 @@ class Crew(ABC):
 
 def given_up(job: Job, kind: type[VqafastError], message: str, seconds: float) -> Result:
     """A failure that is the worker's and not an answer of it."""
-    error = kind(f"{job.path}: {message}", path=job.path)
-    return Result(job.index, Outcome(job.index, job.path, error=error), job.attempts, seconds)
+    task = job.task
+    error = kind(f"{task.path}: {message}", path=task.path)
+    return Result(task.index, Outcome(task.index, task.path, error=error), job.attempts, seconds)

@@ -69,6 +69,8 @@ class Pool(Crew):
         How many workers may die of a file before its record says "worker_died". It is tried alone then.
     asked : dict
         Further arguments of `Scorer.assess`.
+    wake : Connection, optional
+        Bytes that come through it end a wait: there is another job, or something else to see to.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class Pool(Crew):
         memory: int | None = None,
         attempts: int = 2,
         asked: dict[str, Any] | None = None,
+        wake: Connection | None = None,
     ) -> None:
         if not devices or videos < 1 or attempts < 1:
             raise InvalidArgument(
@@ -101,6 +104,7 @@ class Pool(Crew):
         self._options, self._videos = options, videos
         self._timeout, self._memory, self._attempts = timeout, memory, attempts
         self._asked = asked or {}
+        self._wake = wake
         self._seats = [_Seat(device) for device in devices]
         self._stillborn = 0
 
@@ -109,7 +113,7 @@ class Pool(Crew):
         for seat in self._seats:
             self._kill(seat)
 
-    def _fill(self, jobs: Iterator[Job]) -> bool:
+    def _fill(self, jobs: Iterator[Job | None]) -> bool:
         # In turns, so that a few files are shared by all.
         for room in range(self._videos):
             for seat in self._seats:
@@ -120,11 +124,32 @@ class Pool(Crew):
                     if not seat.held:
                         self._give(seat, self._again.popleft())
                     continue
-                job = next(jobs, None)
-                if job is None:
+                try:
+                    job = next(jobs)
+                except StopIteration:
                     return True
+                if job is None:
+                    return False
                 self._give(seat, job)
         return False
+
+    @property
+    def ready(self) -> int:
+        """Workers that have loaded the model."""
+        return sum(seat.ready for seat in self._seats)
+
+    @property
+    def held(self) -> int:
+        """Bytes that all workers have in memory, as far as the system says."""
+        pids = [seat.worker.process.pid for seat in self._seats if seat.worker is not None]
+        return sum(resident(pid) or 0 for pid in pids)
+
+    def cancel(self, index: int) -> None:
+        """Let a job end as `Cancelled`, soon if a worker has it; the caller is the thread that runs."""
+        for seat in self._seats:
+            if index in seat.held and seat.worker is not None:
+                with contextlib.suppress(OSError):
+                    seat.worker.connection.send(index)
 
     def _busy(self) -> bool:
         return any(seat.held for seat in self._seats)
@@ -136,10 +161,10 @@ class Pool(Crew):
     def _give(self, seat: _Seat, job: Job) -> None:
         assert seat.worker is not None
         job.attempts += 1
-        seat.held[job.index] = _Held(job, time.monotonic())
+        seat.held[job.task.index] = _Held(job, time.monotonic())
         # A worker that has just died: the next read of its pipe finds that out.
         with contextlib.suppress(OSError):
-            seat.worker.connection.send((job.index, job.path))
+            seat.worker.connection.send(job.task)
 
     def _start_missing(self) -> None:
         for seat in self._seats:
@@ -154,7 +179,11 @@ class Pool(Crew):
 
     def _turn(self) -> Iterator[Result]:
         by_connection = {seat.worker.connection: seat for seat in self._seats if seat.worker is not None}
-        for connection in wait(list(by_connection), LOOK):
+        awake = [] if self._wake is None else [self._wake]
+        for connection in wait([*by_connection, *awake], LOOK):
+            if connection is self._wake:
+                self._wake.recv_bytes()
+                continue
             seat = by_connection[cast("Connection", connection)]
             try:
                 got: Any = cast("Connection", connection).recv()
@@ -188,7 +217,7 @@ class Pool(Crew):
         if self._timeout is not None:
             late = [h for h in seat.held.values() if now - h.begun > self._timeout]
             for held in late:
-                del seat.held[held.job.index]
+                del seat.held[held.job.task.index]
                 message = f"must be scored within {self._timeout:g} s, it was not"
                 yield given_up(held.job, TimedOut, message, now - held.begun)
             if late:

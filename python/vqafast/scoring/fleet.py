@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -13,12 +14,14 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from vqafast.errors import EngineUnavailable, VqafastError
+from vqafast.errors import Cancelled, EngineUnavailable, TooLong, VqafastError
 from vqafast.scoring.many import Outcome, outcome_of, run_all
 from vqafast.scoring.scorer import Scorer, ScorerOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from vqafast.scoring.pipeline import Progress
 
 # Videos that wait in a process, for each that it works on: enough that it never waits for the next.
 _AHEAD = 2
@@ -26,12 +29,33 @@ _WATCH = 1.0  # seconds between looks for the parent
 _PATIENCE = 10.0  # seconds that a process has to end by itself
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A video for a worker.
+
+    Attributes
+    ----------
+    index : int
+    path : str
+    asked : dict
+        Arguments of `Scorer.assess` beside those for all videos.
+    longest : float or None
+        Seconds that the video may have.
+    """
+
+    index: int
+    path: str
+    asked: dict[str, Any] = field(default_factory=dict)
+    longest: float | None = None
+
+
 @dataclass(slots=True)
 class Worker:
     """A process, the end of its pipe, and the videos that it has and has not answered for.
 
     It takes ``(options, videos, asked)`` and answers None once it is ready, or the error that kept it from
-    that; then it takes ``(index, path)`` and answers with an `Outcome` for each.
+    that; then it takes a `Task`, and answers with an `Outcome` for each, or the index of one that nobody
+    waits for any more, whose outcome is then `Cancelled`.
     """
 
     device: str
@@ -105,7 +129,7 @@ def _spread(feed: Iterator[tuple[int, str]], workers: list[Worker], most: int) -
                 exhausted = item is None
                 if item is not None:
                     worker.held[item[0]] = item[1]
-                    _send(worker, item)
+                    _send(worker, Task(*item))
         if exhausted and not any(worker.held for worker in alive):
             return
         ready = set(wait([w.connection for w in alive if w.held]))
@@ -122,7 +146,7 @@ def _spread(feed: Iterator[tuple[int, str]], workers: list[Worker], most: int) -
         yield _failed(index, path, "no process was left to score it")
 
 
-def _send(worker: Worker, item: tuple[Any, ...]) -> None:
+def _send(worker: Worker, item: Task | tuple[Any, ...]) -> None:
     # One that has died: the next read of its pipe finds that out and accounts for all it held.
     with contextlib.suppress(OSError):
         worker.connection.send(item)
@@ -182,14 +206,49 @@ def serve(descriptor: int) -> None:
         return
     connection.send(None)
 
-    def work(_: int, item: tuple[int, str]) -> Outcome:
-        index, path = item
-        return outcome_of(index, path, lambda name: scorer.assess(name, **asked))
+    tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+    unwanted: set[int] = set()
 
+    def read() -> None:
+        for item in _received(connection):
+            if isinstance(item, Task):
+                tasks.put(item)
+            else:
+                unwanted.add(item)
+        tasks.put(None)
+
+    def work(_: int, task: Task) -> Outcome:
+        def look(progress: Progress) -> None:
+            if task.index in unwanted:
+                raise Cancelled(f"{task.path}: nobody waits for the score any more", path=task.path)
+            check_length(task, progress)
+
+        try:
+            return outcome_of(
+                task.index,
+                task.path,
+                lambda name: scorer.assess(name, **{**asked, **task.asked}, progress=look),
+            )
+        finally:
+            unwanted.discard(task.index)
+
+    threading.Thread(target=read, name="vqafast-tasks", daemon=True).start()
     # A broken pipe: whoever asked has gone.
     with contextlib.suppress(BrokenPipeError):
-        for outcome in run_all(_received(connection), work, videos):
+        for outcome in run_all(iter(tasks.get, None), work, videos):
             connection.send(outcome)
+
+
+def check_length(task: Task, progress: Progress) -> None:
+    """Raise `TooLong` for a video that says it is, or is, longer than the task allows."""
+    if task.longest is None:
+        return
+    length = max(progress.pts, progress.duration or 0.0)
+    if length > task.longest:
+        raise TooLong(
+            f"{task.path}: the video must be at most {task.longest:g} s, got {length:.1f} s or more",
+            path=task.path,
+        )
 
 
 def _die_with_parent() -> None:
@@ -204,7 +263,7 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, name="vqafast-watch", daemon=True).start()
 
 
-def _received(connection: Connection) -> Iterator[tuple[int, str]]:
+def _received(connection: Connection) -> Iterator[Task | int]:
     while True:
         try:
             yield connection.recv()

@@ -110,7 +110,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     except VqafastError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        if _URL.match(name):
+        if is_url(name):
             raise HostileInput(
                 f"{name}: input must be a local file, got a URL; fetch it first", path=name
             ) from error
@@ -126,6 +126,11 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     # FFmpeg weighs the extension when it probes raw streams.
     cast("Any", file).name = Path(name).name
     return cast("BinaryIO", file)
+
+
+def is_url(name: str) -> bool:
+    """Whether FFmpeg would take `name` for something else than a local file."""
+    return _URL.match(name) is not None
 
 
 def _refuse_special(mode: int, name: str) -> None:
