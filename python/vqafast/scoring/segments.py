@@ -114,7 +114,7 @@ def parts_of(
 
 def _edges(window: str, marks: Marks) -> list[float]:
     """Where GOPs or shots begin; what comes before the first key frame is a segment too."""
-    cuts = () if marks.shots is None else marks.shots.cuts()
+    cuts = () if marks.shots is None else marks.shots.cuts(marks.keys or ())
     begins: Iterable[float] = (marks.keys or ()) if window == "gop" else cuts
     return [0.0, *sorted({t for t in begins if t > 0})]
 

@@ -97,8 +97,7 @@ class Run:
                 coded,
                 hidden=packet.is_discard,
                 key=packet.is_keyframe,
-                # Cuts are looked for in all pictures but those that nothing refers to.
-                must_feed=changed or self._shots is not None or packet.has_sidedata("new_extradata"),
+                must_feed=changed or packet.has_sidedata("new_extradata"),
             )
 
     def samples(self) -> Iterator[Sampled]:

@@ -5,6 +5,7 @@ Only cuts are found: dissolves and fades have no moment at which they happen.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from vqafast.video.source import Plane
@@ -39,7 +42,7 @@ class _Look:
 class ShotDetector:
     """Takes pictures in order of time; `cuts` then has the times at which a shot begins.
 
-    Memory: two numbers for each picture.
+    Memory: four numbers for each picture.
 
     Parameters
     ----------
@@ -49,11 +52,11 @@ class ShotDetector:
         How many times as much as around it must change at a cut.
     """
 
-    change: float = 0.15
-    ratio: float = 3.0
+    change: float = 0.18
+    ratio: float = 2.5
     _recent: deque[_Look] = field(default_factory=deque)
     _unseen: int = 0
-    _times: list[float] = field(default_factory=list)
+    _times: list[tuple[float, float]] = field(default_factory=list)
     _changes: list[float] = field(default_factory=list)
     _across: list[float] = field(default_factory=list)
 
@@ -81,15 +84,23 @@ class ShotDetector:
             # A flash is over by then: what follows is like what was before it.
             across = [_difference(before[-1], look) for look in after[1:_NEAR]]
             across += [_difference(look, after[0]) for look in before[:-1]]
-            self._times.append(after[0].seconds)
+            self._times.append((before[-1].seconds, after[0].seconds))
             self._changes.append(change)
             self._across.append(min([change, *across]))
         self._unseen -= 1
         while len(self._recent) > self._unseen + _NEAR:
             self._recent.popleft()
 
-    def cuts(self) -> tuple[float, ...]:
-        """Give the times, in seconds, at which a shot begins, the first one left out."""
+    def cuts(self, keys: Sequence[float] = ()) -> tuple[float, ...]:
+        """Give the times, in seconds, at which a shot begins, the first one left out.
+
+        Parameters
+        ----------
+        keys : sequence of float
+            Times of key frames, rising. Pictures that no sample needs are not decoded; a cut that lies
+            among them is at the first key frame there, where encoders like to put one, or else at the first
+            picture behind them.
+        """
         while self._unseen:
             self._compare()
         if not self._times:
@@ -101,9 +112,11 @@ class ShotDetector:
         last = 0.0
         for i in np.flatnonzero(strength >= self.ratio):
             near = slice(max(0, i - 2), i + 3)
-            if across[i] < across[near].max() or self._times[i] - last < _SHORTEST:
+            before, at = self._times[i]
+            if across[i] < across[near].max() or at - last < _SHORTEST:
                 continue
-            last = self._times[i]
+            key = bisect_right(keys, before)
+            last = keys[key] if key < len(keys) and keys[key] < at else at
             found.append(last)
         return tuple(found)
 
