@@ -20,19 +20,27 @@ from tests.farm.served import Server, serving
 
 from vqafast.farm.pool import resident
 
-WORKERS, QUEUE, CLIENTS = 2, 16, 64
+WORKERS, QUEUE, CLIENTS, GROUPS = 2, 16, 96, 24
 
 
 def hey(url: str, seconds: int, clients: int, rate: float | None = None) -> dict[int, list[float]]:
-    """Seconds that answers took, by HTTP status; 0 is no answer."""
+    """Seconds that answers took, by HTTP status; 0 is no answer.
+
+    With a `rate`, requests/s in all, a few clients each belong to one of many `hey`, begun one after the
+    other: those of one send all at the same moment.
+    """
+    groups = 1 if rate is None else GROUPS
+    each = clients // groups
     limit = [] if rate is None else ["-q", f"{rate / clients:.4f}"]
-    done = subprocess.run(
-        ["hey", "-z", f"{seconds}s", "-c", str(clients), *limit, "-t", "60", "-o", "csv", url],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    command = ["hey", "-z", f"{seconds}s", "-c", str(each), *limit, "-t", "60", "-o", "csv", url]
+    processes = []
+    for _ in range(groups):
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        time.sleep(0 if rate is None else clients / rate / groups)
     found: dict[int, list[float]] = defaultdict(list)
-    for row in csv.DictReader(done.stdout.splitlines()):
-        found[int(row["status-code"])].append(float(row["response-time"]))
+    for process in processes:
+        for row in csv.DictReader(process.communicate()[0].splitlines()):
+            found[int(row["status-code"])].append(float(row["response-time"]))
     return found
 
 
@@ -93,7 +101,7 @@ def main() -> None:
         with serving(root, "--workers", WORKERS, "--queue", QUEUE, "--quiet") as server:
             url = f"http://127.0.0.1:{server.port}/score?path=clip.mp4"
             hey(url, 5, WORKERS)
-            capacity = len(hey(url, 20, WORKERS)[200]) / 20
+            capacity = len(hey(url, 20, WORKERS + QUEUE)[200]) / 20
             seconds = int(60 * options.minutes)
             with Watch(server) as watch:
                 found = hey(url, seconds, CLIENTS, 2 * capacity)
@@ -111,9 +119,9 @@ def main() -> None:
             "",
             f"`vqafast serve --workers {WORKERS} --queue {QUEUE} --threads 1`; "
             f"{'a generated 5 s clip at 360p' if options.clip is None else options.clip.name}. Capacity, "
-            f"with as many clients as workers: {capacity:.1f} scores/s. Then `hey -c {CLIENTS}` with "
-            f"{2 * capacity:.1f} requests/s for {seconds} s: {asked} requests, {asked / seconds:.1f}/s, of "
-            f"which {len(found[200]) / seconds:.1f}/s were scored. hey runs on the same cores.",
+            f"with as many clients as there are places: {capacity:.1f} scores/s. Then {CLIENTS} clients of "
+            f"`hey` with {2 * capacity:.1f} requests/s for {seconds} s: {asked} requests, "
+            f"{asked / seconds:.1f}/s, of which {len(found[200]) / seconds:.1f}/s were scored. hey runs on the same cores.",
             "",
             "| answer | count | median, ms | 95 % | 99 % | longest |",
             "|--|--|--|--|--|--|",

@@ -16,6 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def descendants(process: int) -> list[int]:
+    """Processes that any thread of a process has started, and theirs."""
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            for pid in map(int, (task / "children").read_text().split()):
+                found += [pid, *descendants(pid)]
+    return found
+
+
+def children(process: int) -> list[int]:
+    """Its workers: all but the one that only holds the model for them."""
+    found = []
+    for pid in descendants(process):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() != "vqafast-model":
+                found.append(pid)
+    return found
+
+
 class Server:
     """A running ``vqafast serve``."""
 
@@ -48,9 +68,7 @@ class Server:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
     def workers(self) -> list[int]:
-        """Processes that any of its threads has started."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+        return children(self.process.pid)
 
     def wait(self, seconds: float = 30) -> int:
         return self.process.wait(seconds)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import (
     EngineUnavailable,
@@ -16,16 +17,20 @@ from vqafast.errors import (
     MemoryLimit,
     TimedOut,
     Unsupported,
+    VqafastError,
     WorkerDied,
 )
 from vqafast.farm.crew import LOOK, Crew, Job, Result, given_up
 from vqafast.scoring.fleet import Worker, start
+from vqafast.scoring.nursery import Nursery, can_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
 
     from vqafast.scoring.scorer import ScorerOptions
+
+_log = logging.getLogger(__name__)
 
 # Seconds in which a worker must have loaded the model.
 _LOADING = 600.0
@@ -51,7 +56,7 @@ class _Seat:
 
 
 class Pool(Crew):
-    """Processes that each hold a loaded model; open it with ``with``.
+    """Processes that each hold a loaded model, on CPUs one that they share; open it with ``with``.
 
     Parameters
     ----------
@@ -107,11 +112,18 @@ class Pool(Crew):
         self._wake = wake
         self._seats = [_Seat(device) for device in devices]
         self._stillborn = 0
+        self._shares = can_share(options, devices)
+        self._nursery: Nursery | None = None
+        self._nursing = False
+        self._nursed = 0.0
 
     def close(self) -> None:
         """See `Crew`."""
         for seat in self._seats:
             self._kill(seat)
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
 
     def _fill(self, jobs: Iterator[Job | None]) -> bool:
         # In turns, so that a few files are shared by all.
@@ -140,9 +152,11 @@ class Pool(Crew):
 
     @property
     def held(self) -> int:
-        """Bytes that all workers have in memory, as far as the system says."""
-        pids = [seat.worker.process.pid for seat in self._seats if seat.worker is not None]
-        return sum(resident(pid) or 0 for pid in pids)
+        """Bytes that all workers have in memory, what they share counted once, as far as the system says."""
+        nursery = self._nursery
+        pids = [worker.process.pid for seat in self._seats if (worker := seat.worker) is not None]
+        pids += [] if nursery is None else [nursery.pid]
+        return sum(proportional(pid) or 0 for pid in pids)
 
     def cancel(self, index: int) -> None:
         """Let a job end as `Cancelled`, soon if a worker has it; the caller is the thread that runs."""
@@ -167,10 +181,24 @@ class Pool(Crew):
             seat.worker.connection.send(job.task)
 
     def _start_missing(self) -> None:
+        if self._shares and self._nursery is None:
+            self._nursery = Nursery({**self._options, "device": "cpu"}, self._videos, self._asked)
+            self._nursing, self._nursed = True, time.monotonic()
+        if self._nursing:
+            return
         for seat in self._seats:
-            if seat.worker is None:
+            if seat.worker is not None:
+                continue
+            seat.ready, seat.since = False, time.monotonic()
+            if self._nursery is not None:
+                try:
+                    seat.worker = self._nursery.fork()
+                except (EOFError, OSError):
+                    self._end_nursery()
+                    return
+                self.started += 1
+            else:
                 seat.worker = start(seat.device)
-                seat.ready, seat.since = False, time.monotonic()
                 self.started += 1
                 with contextlib.suppress(OSError):
                     seat.worker.connection.send(
@@ -179,14 +207,19 @@ class Pool(Crew):
 
     def _turn(self) -> Iterator[Result]:
         by_connection = {seat.worker.connection: seat for seat in self._seats if seat.worker is not None}
-        awake = [] if self._wake is None else [self._wake]
-        for connection in wait([*by_connection, *awake], LOOK):
+        others = [] if self._wake is None else [self._wake]
+        if self._nursing and self._nursery is not None:
+            others.append(self._nursery.connection)
+        for connection in wait([*by_connection, *others], LOOK):
             if connection is self._wake:
                 self._wake.recv_bytes()
                 continue
-            seat = by_connection[cast("Connection", connection)]
+            if connection not in by_connection:
+                self._nursery_says()
+                continue
+            seat = by_connection[connection]
             try:
-                got: Any = cast("Connection", connection).recv()
+                got: Any = connection.recv()
             except (EOFError, OSError):
                 yield from self._died(seat)
                 continue
@@ -199,8 +232,45 @@ class Pool(Crew):
             if held is not None:
                 yield Result(got.index, got, held.job.attempts, time.monotonic() - held.begun)
         now = time.monotonic()
+        if self._nursing and now - self._nursed > _LOADING:
+            raise self._slow("cpu")
         for seat in self._seats:
             yield from self._checked(seat, now)
+
+    def _nursery_says(self) -> None:
+        assert self._nursery is not None
+        try:
+            got: Any = self._nursery.connection.recv()
+        except (EOFError, OSError):
+            self._end_nursery()
+            return
+        if isinstance(got, VqafastError):
+            raise got
+        self._nursing = False
+        if not got:
+            _log.warning("workers cannot be forked on this machine: each of them loads the model itself")
+            self._nursery.close()
+            self._nursery, self._shares = None, False
+
+    def _end_nursery(self) -> None:
+        """Put up with its loss; the workers that it made end by themselves."""
+        assert self._nursery is not None
+        status = self._nursery.close()
+        self._nursery, self._nursing = None, False
+        self._count_stillborn("cpu", status)
+
+    @staticmethod
+    def _slow(device: str) -> EngineUnavailable:
+        return EngineUnavailable(
+            f"device: a process of {device} must load the model within {_LOADING:g} s, it did not"
+        )
+
+    def _count_stillborn(self, device: str, status: int) -> None:
+        self._stillborn += 1
+        if self._stillborn >= _STILLBORN:
+            raise EngineUnavailable(
+                f"device: the process of {device} ended with {_status(status)} while it loaded the model"
+            )
 
     def _checked(self, seat: _Seat, now: float) -> Iterator[Result]:
         """Kill a worker that takes too long or too much."""
@@ -209,10 +279,7 @@ class Pool(Crew):
         if not seat.ready:
             if now - seat.since > _LOADING:
                 self._kill(seat)
-                raise EngineUnavailable(
-                    f"device: a process of {seat.device} must load the model within {_LOADING:g} s, "
-                    "it did not"
-                )
+                raise self._slow(seat.device)
             return
         if self._timeout is not None:
             late = [h for h in seat.held.values() if now - h.begun > self._timeout]
@@ -242,12 +309,7 @@ class Pool(Crew):
         status = seat.worker.end()
         seat.worker = None
         if not seat.ready:
-            self._stillborn += 1
-            if self._stillborn >= _STILLBORN:
-                raise EngineUnavailable(
-                    f"device: the process of {seat.device} ended with {_status(status)} while it loaded "
-                    "the model"
-                )
+            self._count_stillborn(seat.device, status)
             return
         if len(seat.held) == 1:
             (held,) = seat.held.values()
@@ -280,6 +342,15 @@ def resident(pid: int) -> int | None:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return None
+
+
+def proportional(pid: int) -> int | None:
+    """Like `resident`, a page that n processes share counted as a part of n."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("Pss:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return resident(pid)
 
 
 def _status(status: int) -> str:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vqafast.errors import Cancelled, EngineUnavailable, TooLong, VqafastError
 from vqafast.scoring.many import Outcome, outcome_of, run_all
@@ -49,6 +49,23 @@ class Task:
     longest: float | None = None
 
 
+class Process(Protocol):
+    """What is asked of a process: `subprocess.Popen`, or one that was forked."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and give its exit status; raise when that takes longer."""
+        ...
+
+
 @dataclass(slots=True)
 class Worker:
     """A process, the end of its pipe, and the videos that it has and has not answered for.
@@ -59,7 +76,7 @@ class Worker:
     """
 
     device: str
-    process: subprocess.Popen[bytes]
+    process: Process
     connection: Connection
     held: dict[int, str] = field(default_factory=dict)
 
@@ -68,7 +85,7 @@ class Worker:
         self.connection.close()
         try:
             return self.process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, TimeoutError):
             self.process.kill()
             return self.process.wait()
 
@@ -112,7 +129,7 @@ def assess_on(
         yield from _spread(enumerate(paths), workers, _AHEAD * videos)
     finally:
         for worker in workers:
-            worker.process.terminate()
+            worker.process.kill()
             worker.end()
 
 
@@ -166,20 +183,21 @@ def _failed(index: int, path: str, why: str) -> Outcome:
 def start(device: str) -> Worker:
     """Start a process that runs `serve`."""
     ours, theirs = Pipe()
+    with theirs:
+        process = python(f"from {__name__} import serve; serve({theirs.fileno()})", theirs)
+    return Worker(device, process, ours)
+
+
+def python(code: str, connection: Connection) -> subprocess.Popen[bytes]:
+    """Run code in a process of its own, which takes over a connection under the same number."""
     # Not multiprocessing.Process: it would run the caller's main module again.
-    code = (
-        f"import sys; sys.path[:] = {sys.path!r}\n"
-        f"from vqafast.scoring.fleet import serve; serve({theirs.fileno()})"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"],
         stdin=subprocess.DEVNULL,
-        pass_fds=[theirs.fileno()],
+        pass_fds=[connection.fileno()],
         # Ctrl-C is for the process that has the terminal, which then ends this one.
         process_group=0,
     )
-    theirs.close()
-    return Worker(device, process, ours)
 
 
 def _await_ready(worker: Worker) -> None:
@@ -196,7 +214,7 @@ def _await_ready(worker: Worker) -> None:
 
 def serve(descriptor: int) -> None:
     """Score what comes through the pipe until it is closed: the main function of a process."""
-    _die_with_parent()
+    die_with(os.getppid())
     connection: Connection = Connection(descriptor)
     options, videos, asked = connection.recv()
     try:
@@ -205,7 +223,11 @@ def serve(descriptor: int) -> None:
         connection.send(error)
         return
     connection.send(None)
+    answer(connection, scorer, videos, asked)
 
+
+def answer(connection: Connection, scorer: Scorer, videos: int, asked: dict[str, Any]) -> None:
+    """Score what comes through the pipe until it is closed."""
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     unwanted: set[int] = set()
 
@@ -251,9 +273,8 @@ def check_length(task: Task, progress: Progress) -> None:
         )
 
 
-def _die_with_parent() -> None:
+def die_with(parent: int) -> None:
     """End this process once its parent is gone: a decoder that hangs would never see the closed pipe."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

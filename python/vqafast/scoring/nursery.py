@@ -1,0 +1,225 @@
+"""Worker processes that share one loaded model: forked from a process that has loaded it.
+
+The threads of an inference engine do not survive a fork. One that was loaded for a single thread does its
+work in the thread that asks, so nothing is missing in a child; whether that holds on this machine is tried
+with a child before any other is made. Children share all pages that they do not write to: the weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import TYPE_CHECKING, Any
+
+from vqafast.errors import VqafastError
+from vqafast.scoring.fleet import Worker, answer, die_with, python
+from vqafast.scoring.scorer import Scorer, ScorerOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Seconds that the first child has to score a second of video.
+_TRIAL = 120.0
+_POLL = 0.01
+_SIDES, _FRAMES, _RATE = (256, 192), 20, 20
+
+
+def can_share(options: ScorerOptions, devices: Sequence[str]) -> bool:
+    """Whether workers on `devices` with these options may be forked from one process.
+
+    One worker alone has nobody to share with.
+    """
+    return (
+        sys.platform == "linux"
+        and len(devices) > 1
+        and all(device == "cpu" for device in devices)
+        and options.get("threads") == 1
+        and options.get("engine") in (None, "openvino")
+    )
+
+
+class Child:
+    """A forked worker, with what is needed of `subprocess.Popen`."""
+
+    def __init__(self, nursery: Nursery, pid: int) -> None:
+        self.pid = pid
+        self._nursery = nursery
+        self._status: int | None = None
+
+    def kill(self) -> None:
+        """Send SIGKILL. Until it is waited for, nobody else has its number."""
+        if self._status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; exit status, or that of SIGKILL when the process it was forked from is gone too.
+
+        Raises
+        ------
+        TimeoutError
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while self._status is None:
+            try:
+                self._status = self._nursery.status(self.pid)
+            except (EOFError, OSError):
+                self.kill()
+                self._status = -signal.SIGKILL
+            if self._status is None and time.monotonic() > deadline:
+                raise TimeoutError(f"process {self.pid} must end within {timeout} s, it did not")
+            if self._status is None:
+                time.sleep(_POLL)
+        return self._status
+
+
+class Nursery:
+    """A process that loads a model, and forks.
+
+    Its connection says, once: an error that kept it from loading the model, or whether it can fork. Then
+    `fork` may be called.
+    """
+
+    def __init__(self, options: ScorerOptions, videos: int, asked: dict[str, Any]) -> None:
+        self.connection, theirs = Pipe()
+        with theirs:
+            self._process = python(f"from {__name__} import nurse; nurse({theirs.fileno()})", theirs)
+        with contextlib.suppress(OSError):
+            self.connection.send((options, videos, asked))
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def fork(self) -> Worker:
+        """Make a worker that is ready.
+
+        Raises
+        ------
+        EOFError, OSError
+            When the process is gone.
+        """
+        ours, theirs = Pipe()
+        with theirs:
+            self.connection.send("fork")
+            send_handle(self.connection, theirs.fileno(), self.pid)
+            pid = self.connection.recv()
+        return Worker("cpu", Child(self, pid), ours)
+
+    def status(self, pid: int) -> int | None:
+        """Exit status of a worker; None while it runs."""
+        self.connection.send(pid)
+        found: int | None = self.connection.recv()
+        return found
+
+    def close(self) -> int:
+        """End the process, and give its exit status."""
+        self.connection.close()
+        self._process.kill()
+        return self._process.wait()
+
+
+def nurse(descriptor: int) -> None:
+    """Load a model and fork as asked, until the pipe is closed: the main function of a process."""
+    die_with(os.getppid())
+    _call("vqafast-model")
+    connection: Connection = Connection(descriptor)
+    options, videos, asked = connection.recv()
+    try:
+        scorer = Scorer(**options)
+    except VqafastError as error:
+        connection.send(error)
+        return
+    gc.collect()
+    # What is there now is never looked at by the collector, so that children need no copies of it.
+    gc.freeze()
+    connection.send(_survives(scorer))
+    while True:
+        try:
+            asked_for = connection.recv()
+            if asked_for == "fork":
+                handle = recv_handle(connection)
+                connection.send(_forked(connection, handle, scorer, videos, asked))
+                os.close(handle)
+            else:
+                pid, status = os.waitpid(asked_for, os.WNOHANG)
+                connection.send(os.waitstatus_to_exitcode(status) if pid else None)
+        except (EOFError, OSError):
+            return
+
+
+def _forked(upward: Connection, handle: int, scorer: Scorer, videos: int, asked: dict[str, Any]) -> int:
+    parent, pid = os.getpid(), os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        upward.close()
+        die_with(parent)
+        _call("vqafast-worker")
+        connection: Connection = Connection(handle)
+        connection.send(None)
+        answer(connection, scorer, videos, asked)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # Nothing of the engine is taken down: it would wait for threads that are not there.
+        os._exit(status)
+
+
+def _survives(scorer: Scorer) -> bool:
+    """Whether a child can score, tried with one."""
+    pid = os.fork()
+    if not pid:
+        try:
+            result = scorer.assess(_clip())
+            os._exit(not math.isfinite(result.score))
+        finally:
+            os._exit(1)
+    deadline = time.monotonic() + _TRIAL
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(_POLL)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
+
+
+def _clip() -> io.BytesIO:
+    """A second of moving gratings, coded, for some models read the code."""
+    import av
+    import numpy as np
+
+    wide, high = _SIDES
+    y, x = np.mgrid[:high, :wide]
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream = out.add_stream("mpeg4", rate=_RATE)
+        stream.width, stream.height, stream.pix_fmt = wide, high, "yuv420p"
+        for t in range(_FRAMES):
+            luma = (128 + 90 * np.sin((x + 3 * t) / 7) * np.cos((y - t) / 11)).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(luma, "gray").reformat(format="yuv420p")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    file.seek(0)
+    return file
+
+
+def _call(name: str) -> None:
+    """Give this process a name for people who look at lists of processes."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(name)

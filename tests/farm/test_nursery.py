@@ -1,0 +1,162 @@
+"""Workers that are forked from one loaded model: what they share, and what becomes of them without it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests import clips
+from tests.farm.served import descendants
+
+import vqafast
+from vqafast.farm.crew import Job, Result
+from vqafast.farm.pool import Pool, proportional, resident
+from vqafast.scoring import nursery
+from vqafast.scoring.fleet import Task
+from vqafast.scoring.nursery import can_share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OPTIONS: Any = {"threads": 1}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("nursery") / "clip.mp4"
+    clips.encode(path, clips.Clip(frames=48))
+    return path
+
+
+def jobs(path: Path, count: int) -> Iterator[Job]:
+    return (Job(Task(i, str(path))) for i in range(count))
+
+
+def scores(results: Iterator[Result | None]) -> list[Any]:
+    found = [r.outcome for r in results if r is not None]
+    return [o.error.code if o.error is not None else o.assessment and o.assessment.score for o in found]
+
+
+def named(name: str) -> list[int]:
+    found = []
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                found.append(pid)
+    return found
+
+
+@pytest.mark.parametrize("model", ["a2inet-lite", "a2inet-lite-hybrid"])
+def test_forked_workers_score_as_a_process_of_its_own_does(clip: Path, model: str) -> None:
+    with Pool({**OPTIONS, "model": model}, ["cpu"] * 3) as pool:
+        got = scores(pool.run(jobs(clip, 12)))
+        assert len(named("vqafast-worker")) == 3
+        assert len(named("vqafast-model")) == 1
+    assert got == [vqafast.Scorer(model, threads=1).score(clip)] * 12
+    assert named("vqafast-worker") == named("vqafast-model") == []
+
+
+def shared(pid: int) -> int:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("Shared_Dirty"))
+
+
+def test_what_was_loaded_is_there_once(clip: Path) -> None:
+    with Pool(OPTIONS, ["cpu"] * 2) as pool:
+        assert len(scores(pool.run(jobs(clip, 4)))) == 4
+        # Pages that were written before the fork and are still the same ones: the model, and Python.
+        for pid in named("vqafast-worker"):
+            assert shared(pid) > 20e6
+            assert (proportional(pid) or 0) < (resident(pid) or 0) - 10e6
+        assert pool.held < sum(resident(pid) or 0 for pid in named("vqafast-worker") + named("vqafast-model"))
+
+
+def test_only_workers_of_one_thread_on_cpus_are_forked(clip: Path) -> None:
+    assert can_share(OPTIONS, ["cpu", "cpu"])
+    assert not can_share(OPTIONS, ["cpu"])
+    assert not can_share({"threads": 2}, ["cpu", "cpu"])
+    assert not can_share({**OPTIONS, "engine": "torch"}, ["cpu", "cpu"])
+    assert not can_share(OPTIONS, ["cuda:0", "cuda:1"])
+    with Pool({"threads": 2}, ["cpu"] * 2) as pool:
+        assert len(scores(pool.run(jobs(clip, 4)))) == 4
+        assert named("vqafast-model") == []
+
+
+def test_the_model_process_is_killed(clip: Path) -> None:
+    """Its workers end with it; what they had is scored by new ones."""
+    with Pool(OPTIONS, ["cpu"] * 2) as pool:
+        got = []
+        for result in pool.run(jobs(clip, 400)):
+            got += [] if result is None else [result]
+            if len(got) == 5 and pool.started == 2:
+                (pid,) = named("vqafast-model")
+                os.kill(pid, signal.SIGKILL)
+                time.sleep(0.1)
+        assert pool.started == 4
+    assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 400
+
+
+def test_a_killed_worker_is_replaced_without_loading_again(clip: Path) -> None:
+    with Pool(OPTIONS, ["cpu"] * 2) as pool:
+        run = pool.run(jobs(clip, 40))
+        got: list[Result | None] = []
+        while sum(r is not None for r in got) < 5:
+            got.append(next(run))
+        before = named("vqafast-model")
+        os.kill(named("vqafast-worker")[0], signal.SIGKILL)
+        got += list(run)
+        assert named("vqafast-model") == before
+        assert pool.started == 3
+        # It was waited for: nothing is left as a zombie.
+        assert len(named("vqafast-worker")) == 2
+    assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 40
+
+
+def test_where_a_child_cannot_score_each_worker_loads_the_model(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, vqafast.scoring.scorer as s\n"
+        "parent, whole = os.getpid(), s.Scorer.assess\n"
+        "def assess(self, *a, **k):\n"
+        "    if os.getpid() != parent: raise RuntimeError('not here')\n"
+        "    return whole(self, *a, **k)\n"
+        "s.Scorer.assess = assess\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with caplog.at_level(logging.WARNING), Pool(OPTIONS, ["cpu"] * 2) as pool:
+        assert scores(pool.run(jobs(clip, 4))) == [vqafast.score(clip, threads=1)] * 4
+        assert named("vqafast-model") == []
+    assert "workers cannot be forked on this machine" in caplog.text
+
+
+def test_a_child_that_hangs_in_its_trial_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hangs:
+        def assess(self, file: Any) -> Any:
+            time.sleep(60)
+
+    monkeypatch.setattr(nursery, "_TRIAL", 0.3)
+    begun = time.monotonic()
+    assert not nursery._survives(Hangs())  # type: ignore[arg-type]
+    assert time.monotonic() - begun < 5
+
+
+def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
+    with Pool({**OPTIONS, "model": tmp_path}, ["cpu"] * 2) as pool, pytest.raises(vqafast.errors.ModelError):
+        list(pool.run(iter(())))
+    assert named("vqafast-model") == []
+
+
+def test_a_model_process_that_dies_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os, sys\nif 'nurse(' in ' '.join(sys.orig_argv): os._exit(3)\n"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    refused = pytest.raises(vqafast.errors.EngineUnavailable, match="status 3 while it loaded")
+    with Pool(OPTIONS, ["cpu"] * 2) as pool, refused:
+        list(pool.run(iter(())))
