@@ -121,7 +121,8 @@ def main() -> None:
             f"{'a generated 5 s clip at 360p' if options.clip is None else options.clip.name}. Capacity, "
             f"with as many clients as there are places: {capacity:.1f} scores/s. Then {CLIENTS} clients of "
             f"`hey` with {2 * capacity:.1f} requests/s for {seconds} s: {asked} requests, "
-            f"{asked / seconds:.1f}/s, of which {len(found[200]) / seconds:.1f}/s were scored. hey runs on the same cores.",
+            f"{asked / seconds:.1f}/s, of which {len(found[200]) / seconds:.1f}/s were scored. hey runs on "
+            "the same cores.",
             "",
             "| answer | count | median, ms | 95 % | 99 % | longest |",
             "|--|--|--|--|--|--|",

@@ -306,9 +306,9 @@ class Pool(Crew):
 
     def _died(self, seat: _Seat) -> Iterator[Result]:
         assert seat.worker is not None
-        status = seat.worker.end()
-        seat.worker = None
-        if not seat.ready:
+        status, was_ready = seat.worker.end(), seat.ready
+        seat.worker, seat.ready = None, False
+        if not was_ready:
             self._count_stillborn(seat.device, status)
             return
         if len(seat.held) == 1:
