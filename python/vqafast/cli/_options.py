@@ -34,6 +34,12 @@ Precision = Annotated[
     ),
 ]
 Threads = Annotated[int, typer.Option("--threads", help="CPU threads; 0 is all cores this process may use.")]
+Workers = Annotated[
+    int, typer.Option("--workers", help="Processes; 0 is one for each core, or for each GPU.")
+]
+Videos = Annotated[int, typer.Option("--videos", help="At once in a process; 0 is 1, on GPUs 8.")]
+Memory = Annotated[str | None, typer.Option("--memory", help="A process may hold so much: 2G, 1500M.")]
+EachThreads = Annotated[int, typer.Option("--threads", help="Of each process; 0 shares the cores out.")]
 Samples = Annotated[int, typer.Option("--samples", help="Draws of patch positions; above 1 gives a spread.")]
 Batch = Annotated[int, typer.Option("--batch", help="Samples per call of the backbones.")]
 Pooling = Annotated[

@@ -37,16 +37,12 @@ def command(
     output: Annotated[
         str, typer.Option("-o", "--output", help="A .jsonl, .csv or .parquet file, or a folder.")
     ],
-    workers: Annotated[
-        int, typer.Option("--workers", help="Processes; 0 is one for each core, or for each GPU.")
-    ] = 0,
-    videos: Annotated[int, typer.Option("--videos", help="At once in a process; 0 is 1, on GPUs 8.")] = 0,
+    workers: options.Workers = 0,
+    videos: options.Videos = 0,
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="A file may take so long: 120, 2m.")
     ] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="A process may hold so much: 2G, 1500M.")
-    ] = None,
+    memory: options.Memory = None,
     attempts: Annotated[
         int, typer.Option("--attempts", help="Processes that may die of a file before it is given up.")
     ] = 2,
@@ -80,7 +76,7 @@ def command(
     engine: options.Engine = None,
     decoder: options.Decoder = "auto",
     precision: options.Precision = "f32",
-    threads: Annotated[int, typer.Option("--threads", help="Of each process; 0 shares the cores out.")] = 0,
+    threads: options.EachThreads = 0,
     samples: options.Samples = 1,
     batch: options.Batch = 8,
     pooling: options.Pooling = None,

@@ -21,17 +21,13 @@ def command(
         str, typer.Option("--host", help="Address to listen on; 0.0.0.0 is reached from other machines.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8080,
-    workers: Annotated[
-        int, typer.Option("--workers", help="Processes; 0 is one for each core, or for each GPU.")
-    ] = 0,
-    videos: Annotated[int, typer.Option("--videos", help="At once in a process; 0 is 1, on GPUs 8.")] = 0,
+    workers: options.Workers = 0,
+    videos: options.Videos = 0,
     queue: Annotated[
         int, typer.Option("--queue", min=0, help="Requests that may wait; more are answered with 429.")
     ] = 32,
     timeout: Annotated[str, typer.Option("--timeout", help="A file may take so long: 120, 2m.")] = "10m",
-    memory: Annotated[
-        str | None, typer.Option("--memory", help="A process may hold so much: 2G, 1500M.")
-    ] = None,
+    memory: options.Memory = None,
     max_duration: Annotated[
         str | None, typer.Option("--max-duration", help="A video may last so long: 90s, 2h.")
     ] = None,
@@ -52,7 +48,7 @@ def command(
     engine: options.Engine = None,
     decoder: options.Decoder = "auto",
     precision: options.Precision = "f32",
-    threads: Annotated[int, typer.Option("--threads", help="Of each process; 0 shares the cores out.")] = 0,
+    threads: options.EachThreads = 0,
     samples: options.Samples = 1,
     batch: options.Batch = 8,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line for each request.")] = False,

@@ -216,14 +216,20 @@ def serve(descriptor: int) -> None:
     """Score what comes through the pipe until it is closed: the main function of a process."""
     die_with(os.getppid())
     connection: Connection = Connection(descriptor)
+    got = loaded(connection)
+    if got is not None:
+        connection.send(None)
+        answer(connection, *got)
+
+
+def loaded(connection: Connection) -> tuple[Scorer, int, dict[str, Any]] | None:
+    """Load the model that the other end names, and say nothing yet; the error instead if that fails."""
     options, videos, asked = connection.recv()
     try:
-        scorer = Scorer(**options)
+        return Scorer(**options), videos, asked
     except VqafastError as error:
         connection.send(error)
-        return
-    connection.send(None)
-    answer(connection, scorer, videos, asked)
+        return None
 
 
 def answer(connection: Connection, scorer: Scorer, videos: int, asked: dict[str, Any]) -> None:

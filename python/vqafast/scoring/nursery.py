@@ -21,12 +21,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import TYPE_CHECKING, Any
 
-from vqafast.errors import VqafastError
-from vqafast.scoring.fleet import Worker, answer, die_with, python
-from vqafast.scoring.scorer import Scorer, ScorerOptions
+from vqafast.scoring.fleet import Worker, answer, die_with, loaded, python
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from vqafast.scoring.scorer import Scorer, ScorerOptions
 
 # Seconds that the first child has to score a second of video.
 _TRIAL = 120.0
@@ -135,22 +135,19 @@ def nurse(descriptor: int) -> None:
     die_with(os.getppid())
     _call("vqafast-model")
     connection: Connection = Connection(descriptor)
-    options, videos, asked = connection.recv()
-    try:
-        scorer = Scorer(**options)
-    except VqafastError as error:
-        connection.send(error)
+    got = loaded(connection)
+    if got is None:
         return
     gc.collect()
     # What is there now is never looked at by the collector, so that children need no copies of it.
     gc.freeze()
-    connection.send(_survives(scorer))
+    connection.send(_survives(got[0]))
     while True:
         try:
             asked_for = connection.recv()
             if asked_for == "fork":
                 handle = recv_handle(connection)
-                connection.send(_forked(connection, handle, scorer, videos, asked))
+                connection.send(_forked(connection, handle, *got))
                 os.close(handle)
             else:
                 pid, status = os.waitpid(asked_for, os.WNOHANG)

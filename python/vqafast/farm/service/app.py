@@ -8,9 +8,9 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable  # noqa: TC003 - FastAPI reads the hints
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -21,14 +21,14 @@ import vqafast
 from vqafast.errors import InvalidArgument, VqafastError
 from vqafast.farm.pool import Pool
 from vqafast.farm.service.desk import Desk, unless_left
-from vqafast.farm.service.errors import STATUS, body_of, status_of
+from vqafast.farm.service.errors import body_of, status_of
 from vqafast.farm.service.metrics import Metrics
 from vqafast.farm.service.paths import Root
+from vqafast.farm.service.schema import FAILURES, UPLOAD, Asked, AskedAll, Health, PathName, Score
 from vqafast.farm.service.uploads import received
 from vqafast.farm.workers import workers_of
-from vqafast.scoring.assessment import Assessment, ModelInfo, Scale, WarningNote
+from vqafast.scoring.assessment import Assessment
 from vqafast.scoring.loading import load_spec
-from vqafast.scoring.pooling import Pooling  # noqa: TC001 - FastAPI reads the hints
 from vqafast.scoring.scorer import ScorerOptions
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 GIB = 1 << 30
+_RETRY = {"Retry-After": "1"}
+# Header with the code of an error.
+_CODE = "X-Vqafast-Error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,96 +86,6 @@ class ServiceOptions:
             )
         if self.longest is not None and not self.longest > 0:
             raise InvalidArgument(f"serve: max-duration must be above 0 s, got {self.longest}")
-
-
-@dataclass(frozen=True)
-class Score:
-    """Answer of ``/score``: the number, and what it means.
-
-    Attributes
-    ----------
-    uncertainty : float or None
-        Half width, as in `vqafast.scoring.assessment.Uncertainty`.
-    """
-
-    path: str
-    score: float
-    uncertainty: float | None
-    scale: Scale
-    duration: float | None
-    model: ModelInfo
-    warnings: tuple[WarningNote, ...]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Stable `code` of an error, and words."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Answer without a score."""
-
-    error: Reason
-
-
-@dataclass(frozen=True)
-class Health:
-    """Whether scores can be had, and how many requests there are."""
-
-    status: Literal["ok", "stopping"]
-    version: str
-    model: str
-    waiting: int
-    under_way: int
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How a request wants its video scored."""
-
-    pooling: Annotated[
-        Pooling | None, Query(description="Of frame scores over time; the model's own if not given.")
-    ] = None
-    display: Annotated[
-        str | None,
-        Query(
-            pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$",
-            description="Score as scaled to this display: 1920x1080.",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True)
-class AskedAll(Asked):
-    """Parts to score beside the whole."""
-
-    window: Annotated[
-        Literal["gop", "shot"] | Annotated[float, Query(gt=0, allow_inf_nan=False)] | None,
-        Query(description="Seconds of each part, or gop, or shot."),
-    ] = None
-
-
-PathName = Annotated[
-    str, Query(min_length=1, max_length=4096, description="Below the folder that is served.")
-]
-_FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Failure, "description": ", ".join(c for c, s in STATUS.items() if s == status)}
-    for status in sorted({500, *STATUS.values()} - {499})
-}
-_FAILURES[500]["description"] = "internal, worker_died, memory_limit and other faults of the service"
-_RETRY = {"Retry-After": "1"}
-# Header with the code of an error.
-_CODE = "X-Vqafast-Error"
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
 
 
 class Service:
@@ -252,7 +165,7 @@ def create_app(options: ServiceOptions, failed: Callable[[], None] = lambda: Non
     # Its pages of documentation would be fetched from elsewhere; /openapi.json is enough for tools.
     app = FastAPI(
         title="vqafast", version=vqafast.__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
-        description="Blind (no-reference) video quality scores.", responses=_FAILURES,
+        description="Blind (no-reference) video quality scores.", responses=FAILURES,
     )  # fmt: skip
     app.state.service = service
     app.add_middleware(Measured, metrics=service.metrics)
@@ -266,7 +179,7 @@ def _routes(app: FastAPI, service: Service) -> None:
     async def score(request: Request, path: PathName, asked: Annotated[Asked, Depends()]) -> Response:
         return _short(await service.of_file(request, path, asked))
 
-    @app.post("/score", response_model=Score, openapi_extra=_UPLOAD, summary="Score of the body")
+    @app.post("/score", response_model=Score, openapi_extra=UPLOAD, summary="Score of the body")
     async def score_body(request: Request, asked: Annotated[Asked, Depends()]) -> Response:
         return _short(await service.of_body(request, asked))
 
@@ -274,7 +187,7 @@ def _routes(app: FastAPI, service: Service) -> None:
     async def assess(request: Request, path: PathName, asked: Annotated[AskedAll, Depends()]) -> Response:
         return _whole(await service.of_file(request, path, asked))
 
-    @app.post("/assess", response_model=Assessment, openapi_extra=_UPLOAD, summary="Everything on the body")
+    @app.post("/assess", response_model=Assessment, openapi_extra=UPLOAD, summary="Everything on the body")
     async def assess_body(request: Request, asked: Annotated[AskedAll, Depends()]) -> Response:
         return _whole(await service.of_body(request, asked))
 

@@ -71,7 +71,8 @@ class Desk:
     async def close(self) -> None:
         """End the workers; what they still have is given up."""
         self._closing = True
-        self._abandoned = bool(self._futures)
+        # What is still under way, nobody waits for: requests that were not given up are done by now.
+        self._abandoned = bool(self._futures or self._under_way)
         self._ring()
         await asyncio.to_thread(self._thread.join)
 
