@@ -15,6 +15,9 @@ import vqafast.scoring.scorer as scorer
 whole = scorer.Scorer.assess
 
 def assess(self, path, **options):
+    if not isinstance(path, str):
+        # The clip with which forks are tried.
+        return whole(self, path, **options)
     name = os.path.basename(path)
     with open({log!r}, "a") as log:
         log.write(name + "\\n")
