@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
@@ -157,7 +158,7 @@ def nurse(descriptor: int) -> None:
 
 
 def _forked(upward: Connection, handle: int, scorer: Scorer, videos: int, asked: dict[str, Any]) -> int:
-    parent, pid = os.getpid(), os.fork()
+    parent, pid = os.getpid(), _fork()
     if pid:
         return pid
     status = 1
@@ -176,9 +177,16 @@ def _forked(upward: Connection, handle: int, scorer: Scorer, videos: int, asked:
         os._exit(status)
 
 
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # From Python 3.12 on: that there are threads. Those of the engine are idle, see above.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def _survives(scorer: Scorer) -> bool:
     """Whether a child can score, tried with one."""
-    pid = os.fork()
+    pid = _fork()
     if not pid:
         try:
             result = scorer.assess(_clip())
