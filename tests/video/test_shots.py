@@ -111,3 +111,19 @@ def test_a_change_of_size_is_a_cut() -> None:
         side = 64 if i < 10 else 36
         detector.see(i / 10, np.full((side, side), 100, dtype=np.uint8), 255)
     assert detector.cuts() == (1.0,)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_tensors_are_looked_at_like_arrays(kind: str) -> None:
+    """Planes of a hardware decoder are tensors; these lie on the CPU."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(3)
+    peak = 255 if kind == "uint8" else 65535
+    pictures = [rng.integers(0, peak // 2, (96, 160)) + (peak // 2 if i > 9 else 0) for i in range(20)]
+    found = []
+    for wrap in (np.asarray, torch.from_numpy):
+        detector = ShotDetector()
+        for i, picture in enumerate(pictures):
+            detector.see(i / 10, wrap(picture.astype(kind)), peak)
+        found.append(detector.cuts())
+    assert found[0] == found[1] == (1.0,)
