@@ -123,7 +123,8 @@ class Service:
 
     async def of_file(self, request: Request, path: str, asked: Asked) -> Assessment:
         """Score a file below the root."""
-        found = self.root.find(path)
+        # A network file system may let it wait, and everybody else must not.
+        found = await asyncio.to_thread(self.root.find, path)
         with self.desk.place():
             return await self.assess(request, found, os.path.relpath(found, self.root.folder), asked)
 
