@@ -91,12 +91,13 @@ def main() -> None:
                         )
                         print(rows[-1], flush=True)
             assert len(scores) == 1, scores
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     text = "\n".join(
         [
             "# Workers that share a model",
             "",
             f"`benchmarks/bench_sharing.py`, {asked.clip.name}, medians of {asked.runs} runs taken in turns; "
-            f"{machine['cpu']}, {machine['cores']} cores, {machine['versions']}, commit {machine['commit']}.",
+            f"{machine['cpu']}, {machine['cores']} cores, {versions}, commit {machine['commit']}.",
             "",
             "Memory is the sum over all processes of what is resident, pages that n of them share counted as "
             "a part of n (PSS), at its highest. All scores of a model are equal, bit for bit.",
