@@ -92,23 +92,24 @@ def parts_of(
     last = float(pts[-1])
     end = duration if duration is not None and duration > last else None
     if isinstance(window, str):
-        edges = np.array(_edges(window, marks))
-        slot = np.searchsorted(edges, pts + _SLACK, side="right") - 1
-        total = len(edges)
-        bounds = np.append(edges, max(last, marks.end, edges[-1]) if end is None else end)
+        starts = np.array(_edges(window, marks))
+        slot = np.searchsorted(starts, pts + _SLACK, side="right") - 1
+        total = len(starts)
+        stops = np.append(starts[1:], max(last, marks.end, starts[-1]) if end is None else end)
+        occupied = np.unique(slot)
+        starts, stops = starts[occupied], stops[occupied]
     else:
         slot = np.floor(pts / window + _SLACK).astype(np.int64)
         total = int(slot[-1]) + 1
-    parts = []
-    for i in np.unique(slot):
-        first, beyond = np.searchsorted(slot, (i, i + 1))
-        if isinstance(window, str):
-            begins, stops = float(bounds[i]), float(bounds[i + 1])
-        else:
-            begins, stops = float(i * window), float((i + 1) * window)
-            if end is not None and i == slot[-1]:
-                stops = min(end, stops)
-        parts.append(Part(begins, stops, slice(int(first), int(beyond))))
+        occupied = np.unique(slot)
+        starts, stops = occupied * float(window), (occupied + 1) * float(window)
+        if end is not None:
+            stops[-1] = min(end, stops[-1])
+    firsts, beyond = np.searchsorted(slot, occupied), np.searchsorted(slot, occupied + 1)
+    parts = (
+        Part(float(start), float(stop), slice(int(first), int(after)))
+        for start, stop, first, after in zip(starts, stops, firsts, beyond, strict=True)
+    )
     return tuple(parts), total
 
 
