@@ -295,3 +295,10 @@ def test_export_openvino_of_a_broken_graph(save: Callable[..., Path], tmp_path: 
 def test_no_torch() -> None:
     code = "import sys, vqafast.models.store as s; s.entries(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("model", ["a2inet-lite", "a2inet-lite-hybrid"])
+def test_the_trial_is_for_models_that_read_the_coded_stream_too(model: str) -> None:
+    from vqafast.cli._trial import trial
+
+    assert 0 <= trial(registry.builtin_directory(model)) <= 100

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import math
 import os
 import signal
@@ -23,6 +22,7 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import TYPE_CHECKING, Any
 
 from vqafast.scoring.fleet import Worker, answer, die_with, loaded, python
+from vqafast.scoring.trial_clip import trial_clip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # Seconds that the first child has to score a second of video.
 _TRIAL = 120.0
 _POLL = 0.01
-_SIDES, _FRAMES, _RATE = (256, 192), 20, 20
 
 
 def can_share(options: ScorerOptions, devices: Sequence[str]) -> bool:
@@ -189,7 +188,7 @@ def _survives(scorer: Scorer) -> bool:
     pid = _fork()
     if not pid:
         try:
-            result = scorer.assess(_clip())
+            result = scorer.assess(trial_clip())
             os._exit(not math.isfinite(result.score))
         finally:
             os._exit(1)
@@ -202,26 +201,6 @@ def _survives(scorer: Scorer) -> bool:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return False
-
-
-def _clip() -> io.BytesIO:
-    """A second of moving gratings, coded, for some models read the code."""
-    import av
-    import numpy as np
-
-    wide, high = _SIDES
-    y, x = np.mgrid[:high, :wide]
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as out:
-        stream = out.add_stream("mpeg4", rate=_RATE)
-        stream.width, stream.height, stream.pix_fmt = wide, high, "yuv420p"
-        for t in range(_FRAMES):
-            luma = (128 + 90 * np.sin((x + 3 * t) / 7) * np.cos((y - t) / 11)).astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(luma, "gray").reformat(format="yuv420p")
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    file.seek(0)
-    return file
 
 
 def _call(name: str) -> None:
