@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests import clips
+from tests.farm import misbehaving
 from tests.farm.served import descendants
 
 import vqafast
@@ -100,6 +101,57 @@ def test_the_model_process_is_killed(clip: Path) -> None:
                 time.sleep(0.1)
         assert pool.started == 4
     assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 400
+
+
+def test_the_end_of_the_model_process_is_no_attempt_of_a_file(clip: Path) -> None:
+    def deadly() -> Iterator[Job]:
+        for job in jobs(clip, 30):
+            if job.task.index == 10:
+                (model,) = named("vqafast-model")
+                os.kill(model, signal.SIGKILL)
+            yield job
+
+    with Pool(OPTIONS, ["cpu"] * 2, attempts=1) as pool:
+        got = list(pool.run(deadly()))
+        assert pool.started == 4
+    assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 30
+    assert {r.attempts for r in got if r is not None} == {1}
+
+
+def test_a_worker_that_was_dead_before_it_got_a_file_is_no_attempt(clip: Path) -> None:
+    def deadly() -> Iterator[Job]:
+        for job in jobs(clip, 10):
+            if job.task.index == 5:
+                (worker,) = descendants(os.getpid())
+                os.kill(worker, signal.SIGKILL)
+                while ") Z " not in Path(f"/proc/{worker}/stat").read_text():
+                    time.sleep(0.01)
+            yield job
+
+    with Pool(OPTIONS, ["cpu"], attempts=1) as pool:
+        got = list(pool.run(deadly()))
+        assert pool.started == 2
+    assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 10
+    assert {r.attempts for r in got if r is not None} == {1}
+
+
+def test_a_file_whose_model_process_ends_every_time_is_given_up(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where memory ends, and the system chooses that process."""
+    monkeypatch.setenv("PYTHONPATH", misbehaving.environment(tmp_path)["PYTHONPATH"])
+    hang = tmp_path / "hang.mp4"
+    hang.write_bytes(clip.read_bytes())
+    with Pool(OPTIONS, ["cpu"] * 2) as pool:
+        got = []
+        for result in pool.run(jobs(hang, 1)):
+            if result is None and pool.ready == 2:
+                (model,) = named("vqafast-model")
+                os.kill(model, signal.SIGKILL)
+            got += [] if result is None else [result]
+        assert [type(r.outcome.error) for r in got] == [vqafast.errors.WorkerDied]
+        assert got[0].attempts == 2
+        assert scores(pool.run(jobs(clip, 4))) == [vqafast.score(clip, threads=1)] * 4
 
 
 def test_a_killed_worker_is_replaced_without_loading_again(clip: Path) -> None:

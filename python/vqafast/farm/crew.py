@@ -21,10 +21,20 @@ LOOK = 0.25
 
 @dataclass(slots=True)
 class Job:
-    """A file to score, and how many workers have tried it."""
+    """A file to score.
+
+    Attributes
+    ----------
+    task : Task
+    attempts : int
+        Workers that have tried it, those not counted that ended for another's fault.
+    excused : int
+        Workers that had it and are not counted.
+    """
 
     task: Task
     attempts: int = 0
+    excused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

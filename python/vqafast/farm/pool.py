@@ -22,7 +22,7 @@ from vqafast.errors import (
 )
 from vqafast.farm.crew import LOOK, Crew, Job, Result, given_up
 from vqafast.scoring.fleet import Worker, start
-from vqafast.scoring.nursery import Nursery, can_share
+from vqafast.scoring.nursery import Child, Nursery, can_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,12 +36,16 @@ _log = logging.getLogger(__name__)
 _LOADING = 600.0
 # Workers in a row that may die before they are ready.
 _STILLBORN = 3
+# Workers of a file that may end for another's fault before its own is suspected.
+_EXCUSED = 3
 
 
 @dataclass(slots=True)
 class _Held:
     job: Job
     begun: float
+    # Whether the worker has said so: one that died before did not die of it.
+    tried: bool = False
 
 
 @dataclass(slots=True)
@@ -194,7 +198,7 @@ class Pool(Crew):
                 try:
                     seat.worker = self._nursery.fork()
                 except (EOFError, OSError):
-                    self._end_nursery()
+                    # `_turn` sees its end too.
                     return
                 self.started += 1
             else:
@@ -208,14 +212,14 @@ class Pool(Crew):
     def _turn(self) -> Iterator[Result]:
         by_connection = {seat.worker.connection: seat for seat in self._seats if seat.worker is not None}
         others = [] if self._wake is None else [self._wake]
-        if self._nursing and self._nursery is not None:
-            others.append(self._nursery.connection)
-        for connection in wait([*by_connection, *others], LOOK):
+        nursery = self._nursery
+        if nursery is not None:
+            others.append(nursery.connection)
+        came = wait([*by_connection, *others], LOOK)
+        for connection in came:
             if connection is self._wake:
                 self._wake.recv_bytes()
-                continue
             if connection not in by_connection:
-                self._nursery_says()
                 continue
             seat = by_connection[connection]
             try:
@@ -228,34 +232,43 @@ class Pool(Crew):
                     raise got
                 seat.ready, self._stillborn = True, 0
                 continue
+            if isinstance(got, int):
+                if got in seat.held:
+                    seat.held[got] = _Held(seat.held[got].job, time.monotonic(), tried=True)
+                continue
             held = seat.held.pop(got.index, None)
             if held is not None:
                 yield Result(got.index, got, held.job.attempts, time.monotonic() - held.begun)
+        # Behind the results: its end is that of its workers.
+        if nursery is not None and nursery.connection in came:
+            yield from self._nursery_says(nursery)
         now = time.monotonic()
         if self._nursing and now - self._nursed > _LOADING:
             raise self._slow("cpu")
         for seat in self._seats:
             yield from self._checked(seat, now)
 
-    def _nursery_says(self) -> None:
-        assert self._nursery is not None
+    def _nursery_says(self, nursery: Nursery) -> Iterator[Result]:
         try:
-            got: Any = self._nursery.connection.recv()
+            got: Any = nursery.connection.recv()
         except (EOFError, OSError):
-            self._end_nursery()
+            yield from self._end_nursery(nursery)
             return
         if isinstance(got, VqafastError):
             raise got
         self._nursing = False
         if not got:
             _log.warning("workers cannot be forked on this machine: each of them loads the model itself")
-            self._nursery.close()
+            nursery.close()
             self._nursery, self._shares = None, False
 
-    def _end_nursery(self) -> None:
-        """Put up with its loss; the workers that it made end by themselves."""
-        assert self._nursery is not None
-        status = self._nursery.close()
+    def _end_nursery(self, nursery: Nursery) -> Iterator[Result]:
+        """Put up with its loss: its workers, which would end too, have to be made again."""
+        for seat in self._seats:
+            self._kill(seat)
+        status = nursery.close()
+        for seat in self._seats:
+            yield from self._lost(seat, status, blame=False)
         self._nursery, self._nursing = None, False
         self._count_stillborn("cpu", status)
 
@@ -289,7 +302,7 @@ class Pool(Crew):
                 yield given_up(held.job, TimedOut, message, now - held.begun)
             if late:
                 self._kill(seat)
-                self._return(seat, blame=False)
+                yield from self._lost(seat, -signal.SIGKILL, blame=False)
                 return
         size = None if self._memory is None or not seat.held else resident(seat.worker.process.pid)
         if size is not None and self._memory is not None and size > self._memory:
@@ -302,30 +315,35 @@ class Pool(Crew):
                 )
                 yield given_up(held.job, MemoryLimit, message, now - held.begun)
             else:
-                self._return(seat, blame=True)
+                yield from self._lost(seat, -signal.SIGKILL, blame=True)
 
     def _died(self, seat: _Seat) -> Iterator[Result]:
         assert seat.worker is not None
         status, was_ready = seat.worker.end(), seat.ready
+        orphaned = isinstance(seat.worker.process, Child) and seat.worker.process.orphaned
         seat.worker, seat.ready = None, False
-        if not was_ready:
+        if was_ready:
+            yield from self._lost(seat, status, blame=not orphaned)
+        elif not orphaned:
             self._count_stillborn(seat.device, status)
-            return
-        if len(seat.held) == 1:
-            (held,) = seat.held.values()
-            if held.job.attempts >= self._attempts:
-                seat.held.clear()
-                message = f"its process ended with {_status(status)}, {held.job.attempts} times"
-                yield given_up(held.job, WorkerDied, message, time.monotonic() - held.begun)
-                return
-        self._return(seat, blame=True)
 
-    def _return(self, seat: _Seat, *, blame: bool) -> None:
-        """Put what a worker had back; without blame the attempt does not count."""
-        for held in seat.held.values():
-            held.job.attempts -= not blame
-            self._again.append(held.job)
-        seat.held.clear()
+    def _lost(self, seat: _Seat, status: int, *, blame: bool) -> Iterator[Result]:
+        """Put back what a worker had, or give up what enough workers have died of.
+
+        Without blame the attempt does not count, a few times: a file may be why its company is killed, or
+        why memory ends, without being seen to be.
+        """
+        lost, seat.held = seat.held, {}
+        for held in lost.values():
+            job = held.job
+            excused = not (blame and held.tried) and job.excused < _EXCUSED
+            job.excused += excused
+            job.attempts -= excused
+            if len(lost) > 1 or excused or job.attempts < self._attempts:
+                self._again.append(job)
+            else:
+                message = f"its process ended with {_status(status)}, {job.attempts} times"
+                yield given_up(job, WorkerDied, message, time.monotonic() - held.begun)
 
     @staticmethod
     def _kill(seat: _Seat) -> None:

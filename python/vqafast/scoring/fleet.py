@@ -71,8 +71,8 @@ class Worker:
     """A process, the end of its pipe, and the videos that it has and has not answered for.
 
     It takes ``(options, videos, asked)`` and answers None once it is ready, or the error that kept it from
-    that; then it takes a `Task`, and answers with an `Outcome` for each, or the index of one that nobody
-    waits for any more, whose outcome is then `Cancelled`.
+    that; then it takes a `Task`, and answers with its index when it begins with it and with its `Outcome`,
+    or the index of one that nobody waits for any more, whose outcome is then `Cancelled`.
     """
 
     device: str
@@ -152,13 +152,14 @@ def _spread(feed: Iterator[tuple[int, str]], workers: list[Worker], most: int) -
         ready = set(wait([w.connection for w in alive if w.held]))
         for worker in [w for w in alive if w.connection in ready]:
             try:
-                outcome: Outcome = worker.connection.recv()
+                outcome: Outcome | int = worker.connection.recv()
             except (EOFError, OSError):
                 alive.remove(worker)
                 yield from _lost(worker)
                 continue
-            del worker.held[outcome.index]
-            yield outcome
+            if isinstance(outcome, Outcome):
+                del worker.held[outcome.index]
+                yield outcome
     for index, path in feed:
         yield _failed(index, path, "no process was left to score it")
 
@@ -236,6 +237,12 @@ def answer(connection: Connection, scorer: Scorer, videos: int, asked: dict[str,
     """Score what comes through the pipe until it is closed."""
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     unwanted: set[int] = set()
+    turn = threading.Lock()
+
+    def say(item: int | Outcome) -> None:
+        # A broken pipe: whoever asked has gone, and this process goes soon.
+        with turn, contextlib.suppress(BrokenPipeError):
+            connection.send(item)
 
     def read() -> None:
         for item in _received(connection):
@@ -251,6 +258,7 @@ def answer(connection: Connection, scorer: Scorer, videos: int, asked: dict[str,
                 raise Cancelled(f"{task.path}: nobody waits for the score any more", path=task.path)
             check_length(task, progress)
 
+        say(task.index)
         try:
             return outcome_of(
                 task.index,
@@ -261,10 +269,8 @@ def answer(connection: Connection, scorer: Scorer, videos: int, asked: dict[str,
             unwanted.discard(task.index)
 
     threading.Thread(target=read, name="vqafast-tasks", daemon=True).start()
-    # A broken pipe: whoever asked has gone.
-    with contextlib.suppress(BrokenPipeError):
-        for outcome in run_all(iter(tasks.get, None), work, videos):
-            connection.send(outcome)
+    for outcome in run_all(iter(tasks.get, None), work, videos):
+        say(outcome)
 
 
 def check_length(task: Task, progress: Progress) -> None:

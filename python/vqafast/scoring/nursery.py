@@ -13,11 +13,10 @@ import math
 import os
 import signal
 import sys
-import time
 import traceback
 import warnings
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 # Seconds that the first child has to score a second of video.
 _TRIAL = 120.0
-_POLL = 0.01
 
 
 def can_share(options: ScorerOptions, devices: Sequence[str]) -> bool:
@@ -49,18 +47,28 @@ def can_share(options: ScorerOptions, devices: Sequence[str]) -> bool:
 
 
 class Child:
-    """A forked worker, with what is needed of `subprocess.Popen`."""
+    """A forked worker, with what is needed of `subprocess.Popen`.
+
+    Attributes
+    ----------
+    pid : int
+    orphaned : bool
+        Whether it ended when the process that it was forked from was gone.
+    """
 
     def __init__(self, nursery: Nursery, pid: int) -> None:
         self.pid = pid
+        self.orphaned = False
         self._nursery = nursery
         self._status: int | None = None
+        # Its number may become another's once the process that it was forked from is gone; this may not.
+        self._handle = os.pidfd_open(pid)
 
     def kill(self) -> None:
-        """Send SIGKILL. Until it is waited for, nobody else has its number."""
+        """Send SIGKILL."""
         if self._status is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; exit status, or that of SIGKILL when the process it was forked from is gone too.
@@ -69,17 +77,15 @@ class Child:
         ------
         TimeoutError
         """
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while self._status is None:
+        if self._status is None:
+            if not wait([self._handle], timeout):
+                raise TimeoutError(f"process {self.pid} must end within {timeout} s, it did not")
             try:
                 self._status = self._nursery.status(self.pid)
             except (EOFError, OSError):
-                self.kill()
+                self.orphaned = True
                 self._status = -signal.SIGKILL
-            if self._status is None and time.monotonic() > deadline:
-                raise TimeoutError(f"process {self.pid} must end within {timeout} s, it did not")
-            if self._status is None:
-                time.sleep(_POLL)
+            os.close(self._handle)
         return self._status
 
 
@@ -117,11 +123,17 @@ class Nursery:
             pid = self.connection.recv()
         return Worker("cpu", Child(self, pid), ours)
 
-    def status(self, pid: int) -> int | None:
-        """Exit status of a worker; None while it runs."""
+    def status(self, pid: int) -> int:
+        """Exit status of a worker that has ended.
+
+        Raises
+        ------
+        EOFError, OSError
+            When the process is gone.
+        """
         self.connection.send(pid)
-        found: int | None = self.connection.recv()
-        return found
+        status: int = self.connection.recv()
+        return status
 
     def close(self) -> int:
         """End the process, and give its exit status."""
@@ -150,8 +162,7 @@ def nurse(descriptor: int) -> None:
                 connection.send(_forked(connection, handle, *got))
                 os.close(handle)
             else:
-                pid, status = os.waitpid(asked_for, os.WNOHANG)
-                connection.send(os.waitstatus_to_exitcode(status) if pid else None)
+                connection.send(os.waitstatus_to_exitcode(os.waitpid(asked_for, 0)[1]))
         except (EOFError, OSError):
             return
 
@@ -192,15 +203,16 @@ def _survives(scorer: Scorer) -> bool:
             os._exit(not math.isfinite(result.score))
         finally:
             os._exit(1)
-    deadline = time.monotonic() + _TRIAL
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(_POLL)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return False
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        ended = False
+    else:
+        ended = bool(wait([handle], _TRIAL))
+        os.close(handle)
+    if not ended:
+        os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _call(name: str) -> None:
