@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from _machine import describe
 
-import vqafast.farm.pool as pools
-from vqafast.farm.crew import Job
-from vqafast.scoring.fleet import Task
-from vqafast.scoring.nursery import can_share
+import vqafast.scoring.crew.pool as pools
+from vqafast.scoring.crew.base import Job
+from vqafast.scoring.crew.nursery import can_share
+from vqafast.scoring.crew.worker import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

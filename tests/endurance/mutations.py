@@ -17,14 +17,14 @@ from tests.endurance import media
 from tests.endurance.report import machine, write
 
 from vqafast.farm.batch import BatchOptions, run_batch
-from vqafast.farm.pool import resident
 from vqafast.farm.record import Record
+from vqafast.scoring.crew.memory import resident
 
 
 def children() -> list[str]:
     """Processes of ours that are still there."""
     done = subprocess.run(["ps", "-eo", "ppid=,args="], capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if "vqafast.scoring.fleet" in line]
+    return [line for line in done.stdout.splitlines() if "vqafast.scoring.crew.worker" in line]
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from tests import clips
 from tests.endurance.report import machine, write
 from tests.farm.served import Server, serving
 
-from vqafast.farm.pool import resident
+from vqafast.scoring.crew.memory import resident
 
 WORKERS, QUEUE, CLIENTS, GROUPS = 2, 16, 96, 24
 

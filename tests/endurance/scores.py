@@ -14,7 +14,7 @@ from tests.endurance.report import machine, write
 
 import vqafast
 from vqafast.errors import VqafastError
-from vqafast.farm.pool import resident
+from vqafast.scoring.crew.memory import resident
 
 
 def main() -> None:

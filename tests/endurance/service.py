@@ -21,7 +21,8 @@ import numpy as np
 from tests.endurance import media
 from tests.endurance.overload import Watch, quantiles
 from tests.endurance.report import machine, write
-from tests.farm.served import Server, descendants, serving
+from tests.farm.served import Server, serving
+from tests.processes import descendants
 
 import vqafast
 from vqafast.errors import VqafastError

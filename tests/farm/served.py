@@ -11,19 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from tests.processes import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def descendants(process: int) -> list[int]:
-    """Processes that any thread of a process has started, and theirs."""
-    found: list[int] = []
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            for pid in map(int, (task / "children").read_text().split()):
-                found += [pid, *descendants(pid)]
-    return found
 
 
 def children(process: int) -> list[int]:

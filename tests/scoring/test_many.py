@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -12,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests import clips
+from tests.processes import descendants
 
 import vqafast
+from vqafast.engines.cuda_driver import DriverProbe, Gpu
 from vqafast.errors import EngineUnavailable, InvalidArgument, MissingFile, NotAVideo, VqafastError
-from vqafast.scoring.fleet import assess_on
+from vqafast.scoring import api
+from vqafast.scoring.crew.pool import Pool
 from vqafast.scoring.many import Outcome, outcome_of, run_all
 from vqafast.scoring.scorer import Scorer
 
@@ -124,71 +126,64 @@ def test_an_error_of_the_inputs_comes_after_the_outcomes_before() -> None:
     assert sorted(seen) == [0, 1, 2, 3]
 
 
-OPTIONS: dict[str, Any] = {"threads": 1}
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`assess_many` as where there are two GPUs, with processes that use the CPU in their place."""
+    cards = DriverProbe((Gpu(0, "A", (9, 0), 1), Gpu(1, "B", (9, 0), 1)), (13, 0), None)
+    monkeypatch.setattr(api, "probe", lambda: cards)
+    monkeypatch.setattr(api, "cuda_obstacle", lambda: None)
+
+    class OnCpu(Pool):
+        def __init__(self, options: Any, devices: Any, **others: Any) -> None:
+            assert devices == ["cuda:0", "cuda:1"]
+            super().__init__({**options, "threads": 2}, ["cpu", "cpu"], **others)
+
+    monkeypatch.setattr(api, "Pool", OnCpu)
 
 
+@pytest.mark.usefixtures("gpus")
 def test_two_processes_give_the_scores_of_one(model: Path, folder: list[str]) -> None:
-    options = {**OPTIONS, "model": str(model)}
-    outcomes = by_index(assess_on(folder, ["cpu", "cpu"], options, videos=1, pooling="mean"))
-    scorer = Scorer(model, threads=1)
-    assert scores(outcomes) == [
+    run = vqafast.assess_many(folder, device="auto", model=str(model), videos=1, pooling="mean")
+    scorer = Scorer(model, threads=2)
+    assert scores(by_index(run)) == [
         scorer.score(p, pooling="mean") if i not in (2, 3) else ("not_a_video", "missing_file")[i - 2]
         for i, p in enumerate(folder)
     ]
 
 
-def test_a_process_that_dies_costs_only_what_it_had(
-    model: Path, folder: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[subprocess.Popen[bytes]] = []
-    real = subprocess.Popen
-
-    def popen(*args: Any, **kwargs: Any) -> Any:
-        started.append(real(*args, **kwargs))
-        return started[-1]
-
-    monkeypatch.setattr(subprocess, "Popen", popen)
-    paths = [folder[0], folder[1]] * 6
-    run = assess_on(paths, ["cpu", "cpu"], {**OPTIONS, "model": str(model)}, videos=1)
+@pytest.mark.usefixtures("gpus")
+def test_a_process_that_dies_is_replaced(model: Path, folder: list[str]) -> None:
+    run = vqafast.assess_many([folder[0], folder[1]] * 10, device="cuda", model=str(model), videos=1)
     outcomes = [next(run)]
-    os.kill(started[0].pid, signal.SIGKILL)
+    before = descendants(os.getpid())
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    outcomes += [next(run) for _ in range(18)]
+    after = descendants(os.getpid())
     outcomes += run
-    found = sorted(outcomes, key=lambda o: o.index)
-    assert [o.index for o in found] == list(range(12))
-    lost = [o for o in found if o.error is not None]
-    assert 0 < len(lost) <= 2
-    assert "the process of cpu that had it ended with status -9" in str(lost[0].error)
-    assert all(p.poll() is not None for p in started)
+    assert len(set(before) & set(after)) == 1
+    assert scores(by_index(iter(outcomes))) == expected(Scorer(model, threads=2), folder[:2]) * 10
+    assert descendants(os.getpid()) == []
 
 
-def test_when_all_processes_die_every_video_has_an_outcome(
-    model: Path, folder: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[subprocess.Popen[bytes]] = []
-    real = subprocess.Popen
-
-    def popen(*args: Any, **kwargs: Any) -> Any:
-        started.append(real(*args, **kwargs))
-        return started[-1]
-
-    monkeypatch.setattr(subprocess, "Popen", popen)
-    run = assess_on([folder[0]] * 9, ["cpu"], {**OPTIONS, "model": str(model)}, videos=1)
-    outcomes = [next(run)]
-    os.kill(started[0].pid, signal.SIGKILL)
-    outcomes += run
-    assert sorted(o.index for o in outcomes) == list(range(9))
-    assert "no process was left to score it" in str(max(outcomes, key=lambda o: o.index).error)
+@pytest.mark.usefixtures("gpus")
+def test_arguments_for_processes_are_checked_at_once(folder: list[str]) -> None:
+    for bad in ({"videos": 0}, {"videos": 1000}, {"pooling": "median"}, {"window": -1}):
+        with pytest.raises(InvalidArgument):
+            vqafast.assess_many(folder, device="cuda", **bad)
 
 
+@pytest.mark.usefixtures("gpus")
 def test_a_model_that_cannot_be_loaded_is_raised(tmp_path: Path) -> None:
     with pytest.raises(VqafastError, match="model must be one of"):
-        next(assess_on(["x"], ["cpu"], {"model": str(tmp_path / "none")}, videos=1))
+        next(vqafast.assess_many(["x"], device="cuda", model=str(tmp_path / "none")))
 
 
+@pytest.mark.usefixtures("gpus")
 def test_a_process_that_dies_while_loading_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(EngineUnavailable, match="ended with status 1 while it loaded the model"):
-        next(assess_on(["x"], ["cpu"], OPTIONS, videos=1))
+        next(vqafast.assess_many(["x"], device="cuda"))
 
 
 def test_the_package_offers_it(model: Path, folder: list[str]) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import vqafast
 from vqafast.errors import InvalidArgument
 from vqafast.farm import manifest, sinks
-from vqafast.farm.crew import Crew, Job, Result
 from vqafast.farm.identity import Stamp, content_of, key_of, scoring_of, stamp_of
 from vqafast.farm.journal import Journal
-from vqafast.farm.pool import Pool
 from vqafast.farm.record import Record, failed, scored
 from vqafast.farm.workers import workers_of
-from vqafast.scoring.fleet import Task
+from vqafast.scoring.crew.base import Crew, Job, Result
+from vqafast.scoring.crew.pool import Pool
+from vqafast.scoring.crew.worker import Task
 from vqafast.scoring.loading import load_spec
 from vqafast.scoring.pooling import check_options
 from vqafast.scoring.scorer import ScorerOptions

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import EngineUnavailable, InvalidArgument, TimedOut, WorkerDied
-from vqafast.farm.crew import LOOK, Crew, Job, Result, given_up
-from vqafast.scoring.fleet import Task, check_length
+from vqafast.scoring.crew.base import LOOK, Crew, Job, Result, given_up
+from vqafast.scoring.crew.worker import Task, check_length
 from vqafast.scoring.many import Outcome, outcome_of
 from vqafast.scoring.scorer import Scorer, ScorerOptions
 

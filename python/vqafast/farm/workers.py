@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vqafast.errors import InvalidArgument
 from vqafast.scoring.devices import cuda_obstacle
 from vqafast.scoring.resources import available_cores
-from vqafast.scoring.scorer import VIDEOS_ON_GPU
+from vqafast.scoring.scorer import videos_at_once
 
 if TYPE_CHECKING:
     from vqafast.scoring.scorer import ScorerOptions
@@ -40,7 +40,8 @@ def workers_of(scorer: ScorerOptions, *, workers: int, videos: int) -> tuple[lis
     if device.startswith("cuda") or (device == "auto" and cuda_obstacle() is None):
         names = [f"cuda:{gpu.index}" for gpu in probe().gpus] if ":" not in device else [device]
         names = names or [device]
-        return names, threads or max(1, available_cores() // len(names)), videos or VIDEOS_ON_GPU
+        at_once = videos_at_once(videos or None, on_gpu=True)
+        return names, threads or max(1, available_cores() // len(names)), at_once
     cores = available_cores()
     count = workers or max(1, cores // max(1, threads))
     return [device] * count, threads or max(1, cores // count), videos or 1

@@ -7,10 +7,12 @@ import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from vqafast.engines.cuda_driver import probe
+from vqafast.scoring.crew.base import Job
+from vqafast.scoring.crew.pool import Pool
+from vqafast.scoring.crew.worker import Task
 from vqafast.scoring.devices import cuda_obstacle
-from vqafast.scoring.fleet import assess_on
 from vqafast.scoring.pooling import check_options
-from vqafast.scoring.scorer import VIDEOS_ON_GPU, Scorer, ScorerOptions
+from vqafast.scoring.scorer import Scorer, ScorerOptions, videos_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -87,7 +89,8 @@ def assess_many(
     """Score many videos and yield an `Outcome` for each as it comes; see `Scorer.assess_many`.
 
     With ``device="cuda"`` or ``"auto"`` every GPU of the machine is used, each by a process of its own.
-    ``"cuda:N"`` uses that one, in this process.
+    ``"cuda:N"`` uses that one, in this process. A process that dies is replaced; the file that two died of
+    has an outcome with code "worker_died".
     """
     device = options.get("device", "cpu")
     if device in ("cuda", "auto") and cuda_obstacle() is None and len(probe().gpus) > 1:
@@ -95,8 +98,18 @@ def assess_many(
         devices = [f"cuda:{gpu.index}" for gpu in probe().gpus]
         names = (os.fspath(path) for path in paths)
         asked = {"pooling": pooling, "window": window, "display": display}
-        return assess_on(names, devices, options, videos=videos or VIDEOS_ON_GPU, **asked)
+        return _assess_on(names, devices, options, videos_at_once(videos, on_gpu=True), asked)
     return _scorer(options).assess_many(paths, videos=videos, pooling=pooling, window=window, display=display)
+
+
+def _assess_on(
+    paths: Iterable[str], devices: list[str], options: ScorerOptions, videos: int, asked: dict[str, Any]
+) -> Iterator[Outcome]:
+    """Score `paths` with a process for each of `devices`."""
+    with Pool(options, devices, videos=videos, ahead=videos, asked=asked) as pool:
+        for result in pool.run(Job(Task(index, path)) for index, path in enumerate(paths)):
+            if result is not None:
+                yield result.outcome
 
 
 def _scorer(options: ScorerOptions) -> Scorer:

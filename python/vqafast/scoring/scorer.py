@@ -43,7 +43,7 @@ DECODERS: tuple[str, ...] = ("auto", "cpu", "dali")
 _MAX_SAMPLES = 1000
 _MAX_VIDEOS = 256
 # Hopper has seven decode engines and Ada up to three; one more video keeps them busy between files.
-VIDEOS_ON_GPU = 8
+_VIDEOS_ON_GPU = 8
 
 
 class ScorerOptions(TypedDict, total=False):
@@ -240,9 +240,7 @@ class Scorer:
             If an argument is out of range; errors of videos are in their outcomes.
         """
         method = self._checked(pooling, window)
-        if videos is None:
-            videos = VIDEOS_ON_GPU if self._run.device != "cpu" else 1
-        _check_count("videos", videos, _MAX_VIDEOS)
+        videos = videos_at_once(videos, on_gpu=self._run.device != "cpu")
 
         def work(index: int, path: str | os.PathLike[str]) -> Outcome:
             def assess(name: str) -> Assessment:
@@ -402,6 +400,19 @@ class Scorer:
             clock=clock,
             constant=constant,
         )
+
+
+def videos_at_once(asked: int | None, *, on_gpu: bool) -> int:
+    """How many, checked; None is as many as keep decoders and model busy.
+
+    Raises
+    ------
+    InvalidArgument
+    """
+    if asked is None:
+        return _VIDEOS_ON_GPU if on_gpu else 1
+    _check_count("videos", asked, _MAX_VIDEOS)
+    return asked
 
 
 def _check_count(name: str, value: int, high: int | None = None) -> None:

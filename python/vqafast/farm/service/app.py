@@ -19,7 +19,6 @@ from starlette.routing import Route
 
 import vqafast
 from vqafast.errors import InvalidArgument, VqafastError
-from vqafast.farm.pool import Pool
 from vqafast.farm.service.desk import Desk, unless_left
 from vqafast.farm.service.errors import body_of, status_of
 from vqafast.farm.service.metrics import Metrics
@@ -28,6 +27,7 @@ from vqafast.farm.service.schema import FAILURES, UPLOAD, Asked, AskedAll, Healt
 from vqafast.farm.service.uploads import received
 from vqafast.farm.workers import workers_of
 from vqafast.scoring.assessment import Assessment
+from vqafast.scoring.crew.pool import Pool
 from vqafast.scoring.loading import load_spec
 from vqafast.scoring.scorer import ScorerOptions
 

@@ -11,16 +11,16 @@ from multiprocessing import Pipe
 from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import Cancelled
-from vqafast.farm.crew import Job
 from vqafast.farm.service.errors import Busy, Stopping
-from vqafast.scoring.fleet import Task
+from vqafast.scoring.crew.base import Job
+from vqafast.scoring.crew.worker import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
-    from vqafast.farm.crew import Result
-    from vqafast.farm.pool import Pool
+    from vqafast.scoring.crew.base import Result
+    from vqafast.scoring.crew.pool import Pool
 
 
 class Desk:

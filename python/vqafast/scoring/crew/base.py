@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vqafast.errors import VqafastError
-    from vqafast.scoring.fleet import Task
+    from vqafast.scoring.crew.worker import Task
 
 #: Seconds between looks at deadlines and memory.
 LOOK = 0.25

@@ -20,9 +20,10 @@ from vqafast.errors import (
     VqafastError,
     WorkerDied,
 )
-from vqafast.farm.crew import LOOK, Crew, Job, Result, given_up
-from vqafast.scoring.fleet import Worker, start
-from vqafast.scoring.nursery import Child, Nursery, can_share
+from vqafast.scoring.crew.base import LOOK, Crew, Job, Result, given_up
+from vqafast.scoring.crew.memory import proportional, resident
+from vqafast.scoring.crew.nursery import Child, Nursery, can_share
+from vqafast.scoring.crew.worker import Worker, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,6 +57,8 @@ class _Seat:
     worker: Worker | None = None
     ready: bool = False
     since: float = 0.0
+    # When it said something, or was given something to do while it had nothing.
+    heard: float = 0.0
     held: dict[int, _Held] = field(default_factory=dict)
 
 
@@ -70,6 +73,8 @@ class Pool(Crew):
         One process for each, as `Scorer` takes them.
     videos : int
         At once in a process.
+    ahead : int
+        Videos that wait in a process, so that it goes on while the caller does something else.
     timeout : float or None
         Seconds that a file may take. A worker that takes longer is killed, and its record says "timeout".
     memory : int or None
@@ -94,6 +99,7 @@ class Pool(Crew):
         devices: Sequence[str],
         *,
         videos: int = 1,
+        ahead: int = 0,
         timeout: float | None = None,
         memory: int | None = None,
         attempts: int = 2,
@@ -110,7 +116,7 @@ class Pool(Crew):
         if memory is not None and resident(os.getpid()) is None:
             raise Unsupported("batch: a memory limit needs /proc, which this system does not have")
         super().__init__()
-        self._options, self._videos = options, videos
+        self._options, self._videos, self._ahead = options, videos, ahead
         self._timeout, self._memory, self._attempts = timeout, memory, attempts
         self._asked = asked or {}
         self._wake = wake
@@ -118,8 +124,6 @@ class Pool(Crew):
         self._stillborn = 0
         self._shares = can_share(options, devices)
         self._nursery: Nursery | None = None
-        self._nursing = False
-        self._nursed = 0.0
 
     def close(self) -> None:
         """See `Crew`."""
@@ -131,7 +135,7 @@ class Pool(Crew):
 
     def _fill(self, jobs: Iterator[Job | None]) -> bool:
         # In turns, so that a few files are shared by all.
-        for room in range(self._videos):
+        for room in range(self._videos + self._ahead):
             for seat in self._seats:
                 if not seat.ready or len(seat.held) != room or self._busy_alone(seat):
                     continue
@@ -179,6 +183,8 @@ class Pool(Crew):
     def _give(self, seat: _Seat, job: Job) -> None:
         assert seat.worker is not None
         job.attempts += 1
+        if not seat.held:
+            seat.heard = time.monotonic()
         seat.held[job.task.index] = _Held(job, time.monotonic())
         # A worker that has just died: the next read of its pipe finds that out.
         with contextlib.suppress(OSError):
@@ -187,8 +193,7 @@ class Pool(Crew):
     def _start_missing(self) -> None:
         if self._shares and self._nursery is None:
             self._nursery = Nursery({**self._options, "device": "cpu"}, self._videos, self._asked)
-            self._nursing, self._nursed = True, time.monotonic()
-        if self._nursing:
+        if self._nursery is not None and not self._nursery.ready:
             return
         for seat in self._seats:
             if seat.worker is not None:
@@ -202,7 +207,7 @@ class Pool(Crew):
                     return
                 self.started += 1
             else:
-                seat.worker = start(seat.device)
+                seat.worker = start()
                 self.started += 1
                 with contextlib.suppress(OSError):
                     seat.worker.connection.send(
@@ -227,6 +232,7 @@ class Pool(Crew):
             except (EOFError, OSError):
                 yield from self._died(seat)
                 continue
+            seat.heard = time.monotonic()
             if not seat.ready:
                 if got is not None:
                     raise got
@@ -243,7 +249,7 @@ class Pool(Crew):
         if nursery is not None and nursery.connection in came:
             yield from self._nursery_says(nursery)
         now = time.monotonic()
-        if self._nursing and now - self._nursed > _LOADING:
+        if nursery is not None and not nursery.ready and now - nursery.since > _LOADING:
             raise self._slow("cpu")
         for seat in self._seats:
             yield from self._checked(seat, now)
@@ -256,7 +262,7 @@ class Pool(Crew):
             return
         if isinstance(got, VqafastError):
             raise got
-        self._nursing = False
+        nursery.ready = True
         if not got:
             _log.warning("workers cannot be forked on this machine: each of them loads the model itself")
             nursery.close()
@@ -269,7 +275,7 @@ class Pool(Crew):
         status = nursery.close()
         for seat in self._seats:
             yield from self._lost(seat, status, blame=False)
-        self._nursery, self._nursing = None, False
+        self._nursery = None
         self._count_stillborn("cpu", status)
 
     @staticmethod
@@ -295,27 +301,29 @@ class Pool(Crew):
                 raise self._slow(seat.device)
             return
         if self._timeout is not None:
-            late = [h for h in seat.held.values() if now - h.begun > self._timeout]
+            held_now = list(seat.held.values())
+            late = [h for h in held_now if h.tried and now - h.begun > self._timeout]
+            stuck = held_now and not any(h.tried for h in held_now) and now - seat.heard > self._timeout
             for held in late:
                 del seat.held[held.job.task.index]
                 message = f"must be scored within {self._timeout:g} s, it was not"
                 yield given_up(held.job, TimedOut, message, now - held.begun)
-            if late:
+            if late or stuck:
                 self._kill(seat)
                 yield from self._lost(seat, -signal.SIGKILL, blame=False)
                 return
         size = None if self._memory is None or not seat.held else resident(seat.worker.process.pid)
         if size is not None and self._memory is not None and size > self._memory:
             self._kill(seat)
-            if len(seat.held) == 1:
-                (held,) = seat.held.values()
-                seat.held.clear()
+            tried = [held for held in seat.held.values() if held.tried]
+            if len(tried) == 1:
+                (held,) = tried
+                del seat.held[held.job.task.index]
                 message = (
                     f"must be scored in {self._memory / 1e6:.0f} MB, its process held {size / 1e6:.0f} MB"
                 )
                 yield given_up(held.job, MemoryLimit, message, now - held.begun)
-            else:
-                yield from self._lost(seat, -signal.SIGKILL, blame=True)
+            yield from self._lost(seat, -signal.SIGKILL, blame=True)
 
     def _died(self, seat: _Seat) -> Iterator[Result]:
         assert seat.worker is not None
@@ -334,12 +342,13 @@ class Pool(Crew):
         why memory ends, without being seen to be.
         """
         lost, seat.held = seat.held, {}
+        alone = sum(held.tried for held in lost.values()) < 2
         for held in lost.values():
             job = held.job
             excused = not (blame and held.tried) and job.excused < _EXCUSED
             job.excused += excused
             job.attempts -= excused
-            if len(lost) > 1 or excused or job.attempts < self._attempts:
+            if not alone or excused or job.attempts < self._attempts:
                 self._again.append(job)
             else:
                 message = f"its process ended with {_status(status)}, {job.attempts} times"
@@ -351,24 +360,6 @@ class Pool(Crew):
             seat.worker.process.kill()
             seat.worker.end()
             seat.worker, seat.ready = None, False
-
-
-def resident(pid: int) -> int | None:
-    """Bytes that a process holds in memory; None where the system does not say."""
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def proportional(pid: int) -> int | None:
-    """Like `resident`, a page that n processes share counted as a part of n."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-            return next(1024 * int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return resident(pid)
 
 
 def _status(status: int) -> str:

@@ -1,4 +1,4 @@
-"""A process per device: every GPU of a machine scores, and one that dies takes only its videos along."""
+"""A process that scores what comes through a pipe, and how one is started."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vqafast.errors import Cancelled, EngineUnavailable, TooLong, VqafastError
+from vqafast.errors import Cancelled, TooLong, VqafastError
 from vqafast.scoring.many import Outcome, outcome_of, run_all
-from vqafast.scoring.scorer import Scorer, ScorerOptions
+from vqafast.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from vqafast.scoring.pipeline import Progress
 
-# Videos that wait in a process, for each that it works on: enough that it never waits for the next.
-_AHEAD = 2
 _WATCH = 1.0  # seconds between looks for the parent
 _PATIENCE = 10.0  # seconds that a process has to end by itself
 
@@ -66,19 +64,17 @@ class Process(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Worker:
-    """A process, the end of its pipe, and the videos that it has and has not answered for.
+    """A process, and the end of its pipe.
 
     It takes ``(options, videos, asked)`` and answers None once it is ready, or the error that kept it from
     that; then it takes a `Task`, and answers with its index when it begins with it and with its `Outcome`,
     or the index of one that nobody waits for any more, whose outcome is then `Cancelled`.
     """
 
-    device: str
     process: Process
     connection: Connection
-    held: dict[int, str] = field(default_factory=dict)
 
     def end(self) -> int:
         """Wait for the process, in the end by force, and give its exit status."""
@@ -90,103 +86,12 @@ class Worker:
             return self.process.wait()
 
 
-def assess_on(
-    paths: Iterable[str],
-    devices: Sequence[str],
-    options: ScorerOptions,
-    *,
-    videos: int,
-    **asked: Any,
-) -> Iterator[Outcome]:
-    """Score `paths` with one process for each of `devices`; yield the outcomes as they come.
-
-    Parameters
-    ----------
-    paths : iterable of str
-        Read as processes become free.
-    devices : sequence of str
-        As `Scorer` takes them; one may stand there twice.
-    options : ScorerOptions
-        For the `Scorer` of each process.
-    videos : int
-        At once in each process.
-    **asked
-        Further arguments of `Scorer.assess`.
-
-    Raises
-    ------
-    VqafastError
-        What a process raises while it loads the model. A process that dies later costs the videos that
-        it had, whose outcomes say so; when all are dead, every other video has such an outcome too.
-    """
-    workers: list[Worker] = []
-    try:
-        for device in devices:
-            workers.append(start(device))
-            _send(workers[-1], ({**options, "device": device}, videos, asked))
-        for worker in workers:
-            _await_ready(worker)
-        yield from _spread(enumerate(paths), workers, _AHEAD * videos)
-    finally:
-        for worker in workers:
-            worker.process.kill()
-            worker.end()
-
-
-def _spread(feed: Iterator[tuple[int, str]], workers: list[Worker], most: int) -> Iterator[Outcome]:
-    alive = list(workers)
-    exhausted = False
-    while alive:
-        # In turns, so that a short list is shared by all.
-        for room in range(most):
-            for worker in alive:
-                if len(worker.held) > room or exhausted:
-                    continue
-                item = next(feed, None)
-                exhausted = item is None
-                if item is not None:
-                    worker.held[item[0]] = item[1]
-                    _send(worker, Task(*item))
-        if exhausted and not any(worker.held for worker in alive):
-            return
-        ready = set(wait([w.connection for w in alive if w.held]))
-        for worker in [w for w in alive if w.connection in ready]:
-            try:
-                outcome: Outcome | int = worker.connection.recv()
-            except (EOFError, OSError):
-                alive.remove(worker)
-                yield from _lost(worker)
-                continue
-            if isinstance(outcome, Outcome):
-                del worker.held[outcome.index]
-                yield outcome
-    for index, path in feed:
-        yield _failed(index, path, "no process was left to score it")
-
-
-def _send(worker: Worker, item: Task | tuple[Any, ...]) -> None:
-    # One that has died: the next read of its pipe finds that out and accounts for all it held.
-    with contextlib.suppress(OSError):
-        worker.connection.send(item)
-
-
-def _lost(worker: Worker) -> Iterator[Outcome]:
-    status = worker.end()
-    for index, path in worker.held.items():
-        yield _failed(index, path, f"the process of {worker.device} that had it ended with status {status}")
-    worker.held.clear()
-
-
-def _failed(index: int, path: str, why: str) -> Outcome:
-    return Outcome(index, path, error=VqafastError(f"{path}: not scored: {why}", path=path))
-
-
-def start(device: str) -> Worker:
+def start() -> Worker:
     """Start a process that runs `serve`."""
     ours, theirs = Pipe()
     with theirs:
         process = python(f"from {__name__} import serve; serve({theirs.fileno()})", theirs)
-    return Worker(device, process, ours)
+    return Worker(process, ours)
 
 
 def python(code: str, connection: Connection) -> subprocess.Popen[bytes]:
@@ -199,18 +104,6 @@ def python(code: str, connection: Connection) -> subprocess.Popen[bytes]:
         # Ctrl-C is for the process that has the terminal, which then ends this one.
         process_group=0,
     )
-
-
-def _await_ready(worker: Worker) -> None:
-    try:
-        error = worker.connection.recv()
-    except (EOFError, OSError):
-        status = worker.end()
-        raise EngineUnavailable(
-            f"device: the process of {worker.device} ended with status {status} while it loaded the model"
-        ) from None
-    if error is not None:
-        raise error
 
 
 def serve(descriptor: int) -> None:

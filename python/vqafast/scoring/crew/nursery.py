@@ -13,6 +13,7 @@ import math
 import os
 import signal
 import sys
+import time
 import traceback
 import warnings
 from multiprocessing import Pipe
@@ -20,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import TYPE_CHECKING, Any
 
-from vqafast.scoring.fleet import Worker, answer, die_with, loaded, python
+from vqafast.scoring.crew.worker import Worker, answer, die_with, loaded, python
 from vqafast.scoring.trial_clip import trial_clip
 
 if TYPE_CHECKING:
@@ -94,10 +95,19 @@ class Nursery:
 
     Its connection says, once: an error that kept it from loading the model, or whether it can fork. Then
     `fork` may be called.
+
+    Attributes
+    ----------
+    connection : Connection
+    since : float
+        When it was started, in seconds of `time.monotonic`.
+    ready : bool
+        For whom waits for it: whether it may be asked for workers.
     """
 
     def __init__(self, options: ScorerOptions, videos: int, asked: dict[str, Any]) -> None:
         self.connection, theirs = Pipe()
+        self.since, self.ready = time.monotonic(), False
         with theirs:
             self._process = python(f"from {__name__} import nurse; nurse({theirs.fileno()})", theirs)
         with contextlib.suppress(OSError):
@@ -121,7 +131,7 @@ class Nursery:
             self.connection.send("fork")
             send_handle(self.connection, theirs.fileno(), self.pid)
             pid = self.connection.recv()
-        return Worker("cpu", Child(self, pid), ours)
+        return Worker(Child(self, pid), ours)
 
     def status(self, pid: int) -> int:
         """Exit status of a worker that has ended.

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests import clips
 from tests.farm import misbehaving
-from tests.farm.served import descendants
+from tests.processes import descendants
 
 import vqafast
-from vqafast.farm.crew import Job, Result
-from vqafast.farm.pool import Pool, proportional, resident
-from vqafast.scoring import nursery
-from vqafast.scoring.fleet import Task
-from vqafast.scoring.nursery import can_share
+from vqafast.scoring.crew import nursery
+from vqafast.scoring.crew.base import Job, Result
+from vqafast.scoring.crew.memory import proportional, resident
+from vqafast.scoring.crew.nursery import can_share
+from vqafast.scoring.crew.pool import Pool
+from vqafast.scoring.crew.worker import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
