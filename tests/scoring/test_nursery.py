@@ -119,25 +119,6 @@ def test_the_end_of_the_model_process_is_no_attempt_of_a_file(clip: Path) -> Non
     assert {r.attempts for r in got if r is not None} == {1}
 
 
-def test_a_worker_that_was_dead_before_it_got_a_file_is_no_attempt(clip: Path) -> None:
-    others = descendants(os.getpid())
-
-    def deadly() -> Iterator[Job]:
-        for job in jobs(clip, 10):
-            if job.task.index == 5:
-                (worker,) = set(descendants(os.getpid())) - set(others)
-                os.kill(worker, signal.SIGKILL)
-                while ") Z " not in Path(f"/proc/{worker}/stat").read_text():
-                    time.sleep(0.01)
-            yield job
-
-    with Pool(OPTIONS, ["cpu"], attempts=1) as pool:
-        got = list(pool.run(deadly()))
-        assert pool.started == 2
-    assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 10
-    assert {r.attempts for r in got if r is not None} == {1}
-
-
 def test_a_file_whose_model_process_ends_every_time_is_given_up(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,9 +127,10 @@ def load_backbone(net: nn.Module, backbone: str, path: str | os.PathLike[str]) -
     ------
     MissingFile, ModelError
     """
-    from .loader import fit, read
+    from ..checkpoint import read_checkpoint
+    from .loader import fit
 
-    state = read(path)
+    state = read_checkpoint(path)
     for layout in LAYOUTS[backbone]:
         if layout.marker in state:
             fit(net, state, Path(path), ignore=layout.ignore, prefix=layout.prefix, rename=layout.rename)

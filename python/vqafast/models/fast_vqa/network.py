@@ -13,28 +13,24 @@ issue 30. "state_dict" is what they call the averaged (EMA) model's too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqafast.errors import MissingFile, ModelError
+from vqafast.errors import ModelError
 
+from ..checkpoint import check_tensors, listed, read_checkpoint
 from .attention import relative_index
 from .head import VQAHead
 from .swin3d import SwinTransformer3D
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
     from os import PathLike
 
     from .config import NetworkConfig, Size
-
-_WRAPPER = "state_dict"
 
 
 class FastVQA(nn.Module):
@@ -113,14 +109,14 @@ def load_checkpoint(path: str | PathLike[str], config: NetworkConfig) -> dict[st
     MissingFile
         When there is no such file.
     ModelError
-        When it cannot be read, or does not fit: the message has every missing and unexpected name.
+        When it cannot be read, or does not fit: the message has the missing and unexpected names.
     """
     file = Path(path)
-    return checked_state(file, read_state(file), config)
+    return checked_state(file, read_checkpoint(file), config)
 
 
 def checked_state(file: Path, found: Mapping[str, Tensor], config: NetworkConfig) -> dict[str, Tensor]:
-    """What `load_checkpoint` gives, of a checkpoint that `read_state` has read."""
+    """What `load_checkpoint` gives, of a checkpoint that `read_checkpoint` has read."""
     state = {_renamed(k, config): v for k, v in found.items() if not k.startswith(config.left_out or ("\0",))}
     with torch.device("meta"):
         wanted = FastVQA(config).state_dict()
@@ -145,28 +141,17 @@ def check_fit(
     Raises
     ------
     ModelError
-        When they do not fit: the message has every missing and unexpected name.
+        When they do not fit: the message has the missing and unexpected names.
     """
-    missing = [k for k in wanted if k not in state]
-    unexpected = [k for k in state if k not in wanted]
-    wrong = [
-        f"{k} {tuple(state[k].shape)} != {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in state and state[k].shape != wanted[k].shape
-    ]
-    if missing or unexpected or wrong:
-        raise ModelError(
-            f"checkpoint {file.name} must be for {name}: missing {_listed(missing)}, "
-            f"unexpected {_listed(unexpected)}, wrong shape {_listed(wrong)}",
-            path=str(file),
-        )
+    must = f"checkpoint {file.name} must be for {name}"
+    check_tensors(must, state, wanted, path=str(file))
     index = relative_index(window)
     other = [
         k for k, v in state.items() if k.endswith(".relative_position_index") and not torch.equal(v, index)
     ]
     if other:
         raise ModelError(
-            f"checkpoint {file.name}: {_listed(other)} must be the index of window {window}",
+            f"checkpoint {file.name}: {listed(other)} must be the index of window {window}",
             path=str(file),
         )
 
@@ -178,45 +163,4 @@ def _renamed(name: str, config: NetworkConfig) -> str:
     return name
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
-    """Read a checkpoint's names and tensors without running code in it.
-
-    They may stand under "state_dict", with figures of their training beside it.
-
-    Raises
-    ------
-    MissingFile, ModelError
-    """
-    if not file.is_file():
-        raise MissingFile(f"checkpoint must be a file, got {str(file)!r}", path=str(file))
-    try:
-        with _numpy_numbers():
-            data: object = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as e:
-        # torch raises many kinds of error for bad files; all mean the same to the caller.
-        raise ModelError(f"checkpoint {file.name} cannot be read: {e}", path=str(file)) from e
-    if isinstance(data, Mapping) and isinstance(data.get(_WRAPPER), Mapping):
-        data = data[_WRAPPER]
-    if not isinstance(data, Mapping) or not all(isinstance(v, Tensor) for v in data.values()):
-        raise ModelError(f"checkpoint {file.name} must hold a mapping of names to tensors", path=str(file))
-    return {str(k): v for k, v in data.items()}
-
-
-@contextmanager
-def _numpy_numbers() -> Iterator[None]:
-    """Let torch's safe reader take NumPy scalars: the authors keep correlations beside the weights.
-
-    They can hold numbers and nothing that runs. The name before NumPy 2 is theirs.
-    """
-    scalar: Any = np.float64(0).__reduce__()[0]
-    dtypes: list[Any] = [np.dtype, *(type(np.dtype(d)) for d in ("f8", "f4", "i8"))]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    with torch.serialization.safe_globals([*dtypes, *((scalar, n) for n in names)]):
-        yield
-
-
-def _listed(names: list[str]) -> str:
-    return f"[{', '.join(names)}]" if names else "none"
-
-
-__all__ = ["FastVQA", "check_fit", "checked_state", "load_checkpoint", "read_state"]
+__all__ = ["FastVQA", "check_fit", "checked_state", "load_checkpoint"]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..fast_vqa.network import check_fit, read_state
+from ..checkpoint import read_checkpoint
+from ..fast_vqa.network import check_fit
 from .config import KsvqeConfig
 from .network import KSVQE
 
@@ -51,16 +52,16 @@ def load_checkpoint(
     MissingFile
         When there is no such file.
     ModelError
-        When it cannot be read, or does not fit: the message has every missing and unexpected name.
+        When it cannot be read, or does not fit: the message has the missing and unexpected names.
     """
     file = Path(path)
-    return checked_state(file, read_state(file), base)
+    return checked_state(file, read_checkpoint(file), base)
 
 
 def checked_state(
     file: Path, state: dict[str, Tensor], base: KsvqeConfig | None = None
 ) -> tuple[KsvqeConfig, dict[str, Tensor]]:
-    """What `load_checkpoint` gives, of a checkpoint that `read_state` has read."""
+    """What `load_checkpoint` gives, of a checkpoint that `read_checkpoint` has read."""
     if state and all(k.startswith(_PARALLEL) for k in state):
         state = {k.removeprefix(_PARALLEL): v for k, v in state.items()}
     config = _inferred(base or KsvqeConfig(), state)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vqafast.errors import ModelError
 
+from ..checkpoint import check_tensors, listed
 from ..fast_vqa.attention import relative_index
 from ..fast_vqa.swin3d import SwinTransformer3D
 
@@ -46,22 +47,11 @@ def kinetics_state(swin: SwinConfig, state: State) -> dict[str, Tensor]:
     with torch.device("meta"):
         wanted = SwinTransformer3D(swin).state_dict()
     index = relative_index(swin.window)
-    missing = sorted(wanted.keys() - found.keys())
-    unexpected = sorted(found.keys() - wanted.keys())
-    wrong = [
-        f"{k} {tuple(found[k].shape)} != {tuple(v.shape)}"
-        for k, v in wanted.items()
-        if k in found and found[k].shape != v.shape
-    ]
-    if missing or unexpected or wrong:
-        raise ModelError(
-            f"Kinetics weights must be Video Swin's: missing {_listed(missing)}, "
-            f"unexpected {_listed(unexpected)}, wrong shape {_listed(wrong)}"
-        )
+    check_tensors("Kinetics weights must be Video Swin's", found, wanted)
     other = [k for k, v in found.items() if k.endswith(_INDEX) and not torch.equal(v.cpu(), index)]
     if other:
         raise ModelError(
-            f"Kinetics weights: {_listed(other)} must be the index of window {swin.window}, got another"
+            f"Kinetics weights: {listed(other)} must be the index of window {swin.window}, got another"
         )
     return found
 
@@ -97,7 +87,7 @@ def _unwrapped(state: State) -> dict[str, Tensor]:
     data = inner if isinstance(inner, Mapping) else state
     other = [k for k, v in data.items() if not isinstance(v, Tensor)]
     if other:
-        raise ModelError(f"Kinetics weights must be names to tensors, got others at {_listed(other)}")
+        raise ModelError(f"Kinetics weights must be names to tensors, got others at {listed(other)}")
     return {k: v for k, v in data.items() if isinstance(v, Tensor)}
 
 
@@ -111,7 +101,3 @@ def _renamed(name: str) -> str:
         return f"layers.{place // 2}.downsample.{rest}"
     rest = rest.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
     return f"layers.{place // 2}.blocks.{rest}"
-
-
-def _listed(names: list[str]) -> str:
-    return f"[{', '.join(names)}]" if names else "none"

@@ -10,10 +10,11 @@ import torch
 
 from vqafast.errors import InvalidArgument
 
-from ..backbones.loader import fit, read
+from ..backbones.loader import fit
 from ..backbones.resnet import resnet50_last
 from ..backbones.table import IMAGENET_MEAN, IMAGENET_STD
 from ..backbones.weights import load_backbone, resolve
+from ..checkpoint import read_checkpoint
 from ..onnx_export import export_graph, noise, weights_of, write_files
 from ..spec import Calibration, PoolingSpec, SamplingSpec, Scale
 from .network import DATASETS, FEATURES, Mdtvsfa, Vsfa
@@ -67,7 +68,7 @@ def convert(
             f"models add: dataset is for mdtvsfa and must be one of {', '.join(DATASETS)}, got {dataset!r}"
         )
     head: Vsfa | Mdtvsfa = Vsfa() if kind == "vsfa" else Mdtvsfa()
-    fit(head, read(checkpoint), Path(checkpoint))
+    fit(head, read_checkpoint(checkpoint), Path(checkpoint))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         body = resnet50_last()

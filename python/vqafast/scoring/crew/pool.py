@@ -301,9 +301,10 @@ class Pool(Crew):
                 raise self._slow(seat.device)
             return
         if self._timeout is not None:
-            held_now = list(seat.held.values())
-            late = [h for h in held_now if h.tried and now - h.begun > self._timeout]
-            stuck = held_now and not any(h.tried for h in held_now) and now - seat.heard > self._timeout
+            tried = [held for held in seat.held.values() if held.tried]
+            late = [held for held in tried if now - held.begun > self._timeout]
+            # It was given something and does not begin.
+            stuck = bool(seat.held) and not tried and now - seat.heard > self._timeout
             for held in late:
                 del seat.held[held.job.task.index]
                 message = f"must be scored within {self._timeout:g} s, it was not"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqafast.errors import MissingFile, ModelError
-from vqafast.models.backbones.loader import read
-from vqafast.models.fast_vqa.network import FastVQA, check_fit, checked_state, read_state
+from vqafast.models.checkpoint import read_checkpoint
+from vqafast.models.fast_vqa.network import FastVQA, check_fit, checked_state
 from vqafast.models.kvq.pretrained import kinetics_state
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def find_weights(path: str | PathLike[str]) -> Found:
             f"init: must be a file of weights or a model directory with {WEIGHTS}, got {str(path)!r}",
             path=str(path),
         )
+    state = read_checkpoint(file)
     if file.suffix != ".safetensors":
-        return Found(file, read_state(file), ours=False)
-    state = read(file)
+        return Found(file, state, ours=False)
     prefix = IN_A_RUN if all(name.startswith(IN_A_RUN) for name in state) else ""
     return Found(file, {name.removeprefix(prefix): value for name, value in state.items()}, ours=True)
 
