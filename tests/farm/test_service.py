@@ -230,10 +230,10 @@ def test_more_than_the_queue_holds_is_refused_at_once(rough: Server) -> None:
     until(lambda: rough.metric("vqafast_under_way") == 1)
     held += [apart(rough, "1.mp4") for _ in range(2)]
     until(lambda: rough.metric("vqafast_waiting") == 2)
-    begun = time.monotonic()
     answer = rough.get("/score", path="1.mp4")
-    assert time.monotonic() - begun < 1
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+    # It did not wait for a place: those before it still have theirs.
+    assert rough.metric("vqafast_waiting") == 2
     assert answer.headers["Retry-After"] == "1"
     # Uploads need a place before their bodies are taken.
     assert rough.http.post("/score", content=b"x" * 1000).status_code == 429
@@ -243,11 +243,9 @@ def test_more_than_the_queue_holds_is_refused_at_once(rough: Server) -> None:
 def test_a_client_that_leaves_frees_its_place(rough: Server) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.get(f"http://127.0.0.1:{rough.port}/score?path=slow.mp4", timeout=0.5)
-    until(lambda: rough.metric('vqafast_failures_total{code="cancelled"}') == 1, 2)
-    # The same worker goes on, long before it would be timed out.
-    begun = time.monotonic()
+    until(lambda: rough.metric('vqafast_failures_total{code="cancelled"}') == 1)
+    # The same worker goes on, before it would be timed out and killed.
     assert rough.get("/score", path="1.mp4").status_code == 200
-    assert time.monotonic() - begun < 2
     assert rough.metric("vqafast_workers_started") == 1
     # One that leaves the queue is never begun.
     held = apart(rough, "slow.mp4")
@@ -267,7 +265,7 @@ def test_an_upload_that_trickles_or_stops(rough: Server, media: Path) -> None:
         assert b"408" in slow.recv(100)
     with socket.create_connection(("127.0.0.1", rough.port)) as gone:
         gone.sendall(head + b"abc")
-    until(lambda: rough.metric('vqafast_failures_total{code="cancelled"}') == 1, 5)
+    until(lambda: rough.metric('vqafast_failures_total{code="cancelled"}') == 1)
     assert rough.http.post("/score", content=(media / "1.mp4").read_bytes()).status_code == 200
 
 
@@ -294,10 +292,9 @@ def test_grace_has_an_end(media: Path, tmp_path: Path) -> None:
     with serving(media, *options, environment=misbehaving.environment(tmp_path)) as server:
         apart(server, "hang.mp4")
         until(lambda: server.metric("vqafast_under_way") == 1)
-        begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        assert server.wait(15) == 0
-        assert time.monotonic() - begun < 10
+        # The file would take ten minutes.
+        assert server.wait() == 0
 
 
 def test_workers_end_with_a_service_that_is_killed(media: Path) -> None:
@@ -306,7 +303,7 @@ def test_workers_end_with_a_service_that_is_killed(media: Path) -> None:
         assert len(workers) == 2
         server.process.kill()
         server.wait()
-        until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()], 5)
+        until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])
 
 
 def test_what_cannot_start(media: Path, tmp_path: Path) -> None:

@@ -175,12 +175,10 @@ def test_where_a_child_cannot_score_each_worker_loads_the_model(
 def test_a_child_that_hangs_in_its_trial_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hangs:
         def assess(self, file: Any) -> Any:
-            time.sleep(60)
+            time.sleep(3600)
 
     monkeypatch.setattr(nursery, "_TRIAL", 0.3)
-    begun = time.monotonic()
     assert not nursery._survives(Hangs())  # type: ignore[arg-type]
-    assert time.monotonic() - begun < 5
 
 
 def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
