@@ -112,12 +112,22 @@ def test_several_gpus_are_shared_out(machine: Callable[..., None], monkeypatch: 
     machine(3)
     monkeypatch.setattr(api, "probe", devices.probe)
     seen: list[Any] = []
-    monkeypatch.setattr(api, "assess_on", lambda *given, **asked: iter(seen.append((given, asked)) or ()))
-    list(api.assess_many(["a"], device="cuda", window=2.0))
-    (_, where, options), asked = seen[0]
+
+    class StartedError(Exception):
+        pass
+
+    def pool(*given: Any, **others: Any) -> Any:
+        seen.extend([*given, others])
+        raise StartedError
+
+    monkeypatch.setattr(api, "Pool", pool)
+    with pytest.raises(StartedError):
+        next(api.assess_many(["a"], device="cuda", window=2.0))
+    options, where, others = seen
     assert where == ["cuda:0", "cuda:1", "cuda:2"]
     assert options == {"device": "cuda"}
-    assert (asked["videos"], asked["window"]) == (8, 2.0)
+    asked = {"pooling": None, "window": 2.0, "display": None}
+    assert others == {"videos": 8, "ahead": 8, "asked": asked}
 
 
 def agree(got: Assessment, truth: Assessment, tolerance: float) -> None:
