@@ -299,8 +299,9 @@ def test_grace_has_an_end(media: Path, tmp_path: Path) -> None:
 
 def test_workers_end_with_a_service_that_is_killed(media: Path) -> None:
     with serving(media, "--workers", 2) as server:
+        # It answers as soon as one of them is ready.
+        until(lambda: len(server.workers()) == 2)
         workers = server.workers()
-        assert len(workers) == 2
         server.process.kill()
         server.wait()
         until(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])
