@@ -41,25 +41,34 @@ def jobs(path: Path, count: int) -> Iterator[Job]:
 
 
 def scores(results: Iterator[Result | None]) -> list[Any]:
-    found = [r.outcome for r in results if r is not None]
-    return [o.error.code if o.error is not None else o.assessment and o.assessment.score for o in found]
+    got = [r.outcome for r in results if r is not None]
+    return [o.error.code if o.error is not None else o.assessment and o.assessment.score for o in got]
 
 
 def named(name: str) -> list[int]:
-    found = []
+    pids = []
     for pid in descendants(os.getpid()):
         with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/comm").read_text().strip() == name:
-                found.append(pid)
-    return found
+                pids.append(pid)
+    return pids
+
+
+def found(name: str, count: int) -> list[int]:
+    """Wait for that many: a forked process has its parent's name until it gives itself its own."""
+    deadline = time.monotonic() + 10
+    while len(pids := named(name)) != count:
+        assert time.monotonic() < deadline, pids
+        time.sleep(0.01)
+    return pids
 
 
 @pytest.mark.parametrize("model", ["a2inet-lite", "a2inet-lite-hybrid"])
 def test_forked_workers_score_as_a_process_of_its_own_does(clip: Path, model: str) -> None:
     with Pool({**OPTIONS, "model": model}, ["cpu"] * 3) as pool:
         got = scores(pool.run(jobs(clip, 12)))
-        assert len(named("vqafast-worker")) == 3
-        assert len(named("vqafast-model")) == 1
+        found("vqafast-worker", 3)
+        found("vqafast-model", 1)
     assert got == [vqafast.Scorer(model, threads=1).score(clip)] * 12
     assert named("vqafast-worker") == named("vqafast-model") == []
 
@@ -73,10 +82,11 @@ def test_what_was_loaded_is_there_once(clip: Path) -> None:
     with Pool(OPTIONS, ["cpu"] * 2) as pool:
         assert len(scores(pool.run(jobs(clip, 4)))) == 4
         # Pages that were written before the fork and are still the same ones: the model, and Python.
-        for pid in named("vqafast-worker"):
+        workers = found("vqafast-worker", 2)
+        for pid in workers:
             assert shared(pid) > 20e6
             assert (proportional(pid) or 0) < (resident(pid) or 0) - 10e6
-        assert pool.held < sum(resident(pid) or 0 for pid in named("vqafast-worker") + named("vqafast-model"))
+        assert pool.held < sum(resident(pid) or 0 for pid in workers + found("vqafast-model", 1))
 
 
 def test_only_workers_of_one_thread_on_cpus_are_forked(clip: Path) -> None:
@@ -97,7 +107,7 @@ def test_the_model_process_is_killed(clip: Path) -> None:
         for result in pool.run(jobs(clip, 400)):
             got += [] if result is None else [result]
             if len(got) == 5 and pool.started == 2:
-                (pid,) = named("vqafast-model")
+                (pid,) = found("vqafast-model", 1)
                 os.kill(pid, signal.SIGKILL)
                 time.sleep(0.1)
         assert pool.started == 4
@@ -108,7 +118,7 @@ def test_the_end_of_the_model_process_is_no_attempt_of_a_file(clip: Path) -> Non
     def deadly() -> Iterator[Job]:
         for job in jobs(clip, 30):
             if job.task.index == 10:
-                (model,) = named("vqafast-model")
+                (model,) = found("vqafast-model", 1)
                 os.kill(model, signal.SIGKILL)
             yield job
 
@@ -130,7 +140,7 @@ def test_a_file_whose_model_process_ends_every_time_is_given_up(
         got = []
         for result in pool.run(jobs(hang, 1)):
             if result is None and pool.ready == 2:
-                (model,) = named("vqafast-model")
+                (model,) = found("vqafast-model", 1)
                 os.kill(model, signal.SIGKILL)
             got += [] if result is None else [result]
         assert [type(r.outcome.error) for r in got] == [vqafast.errors.WorkerDied]
@@ -144,13 +154,13 @@ def test_a_killed_worker_is_replaced_without_loading_again(clip: Path) -> None:
         got: list[Result | None] = []
         while sum(r is not None for r in got) < 5:
             got.append(next(run))
-        before = named("vqafast-model")
-        os.kill(named("vqafast-worker")[0], signal.SIGKILL)
+        before = found("vqafast-model", 1)
+        os.kill(found("vqafast-worker", 2)[0], signal.SIGKILL)
         got += list(run)
-        assert named("vqafast-model") == before
+        assert found("vqafast-model", 1) == before
         assert pool.started == 3
         # It was waited for: nothing is left as a zombie.
-        assert len(named("vqafast-worker")) == 2
+        found("vqafast-worker", 2)
     assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 40
 
 
