@@ -103,13 +103,13 @@ def test_only_workers_of_one_thread_on_cpus_are_forked(clip: Path) -> None:
 def test_the_model_process_is_killed(clip: Path) -> None:
     """Its workers end with it; what they had is scored by new ones."""
     with Pool(OPTIONS, ["cpu"] * 2) as pool:
-        got = []
-        for result in pool.run(jobs(clip, 400)):
-            got += [] if result is None else [result]
-            if len(got) == 5 and pool.started == 2:
-                (pid,) = found("vqafast-model", 1)
-                os.kill(pid, signal.SIGKILL)
-                time.sleep(0.1)
+        run = pool.run(jobs(clip, 400))
+        got: list[Result | None] = []
+        while sum(r is not None for r in got) < 5:
+            got.append(next(run))
+        (pid,) = found("vqafast-model", 1)
+        os.kill(pid, signal.SIGKILL)
+        got += list(run)
         assert pool.started == 4
     assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 400
 
