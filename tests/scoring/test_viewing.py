@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,3 +137,15 @@ def test_hostile_sizes(scorer, clip, make_clip):
     with pytest.raises(TooSmall, match=r"strip\.mkv: on the display the picture .* got 320x16") as caught:
         scorer.assess(strip, display=(320, 240))
     assert caught.value.path == str(strip)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_sample_aspect_ratio_that_leaves_a_strip(make_clip, threads):
+    narrow = make_clip("narrow.mp4", clips.Clip(frames=24, width=160, height=96, aspect=Fraction(1, 8)))
+    whole = make_clip("whole.mp4", clips.Clip(frames=24, width=160, height=96))
+    scorer = vqafast.Scorer(threads=threads)
+    score = scorer.score(whole)
+    with pytest.raises(TooSmall, match=r"narrow\.mp4: on the display the picture .* got 20x96"):
+        scorer.score(narrow)
+    # What is found only while it runs costs no other video its score.
+    assert scorer.score(whole) == score

@@ -82,10 +82,8 @@ class OpenVinoEngine:
             config["CPU_RUNTIME_CACHE_CAPACITY"] = 0
         if threads:
             config["INFERENCE_NUM_THREADS"] = threads
-        try:
-            compiled = core.compile_model(graph, "CPU", config)
-        except RuntimeError as e:
-            raise ModelError(f"ONNX graph cannot be compiled: {_first_line(e)}", path=path) from e
+        self._model, self._config = model, config
+        compiled = _compiled(core, graph, config, path)
         if compiled.get_property("INFERENCE_PRECISION_HINT") != kind:
             raise EngineUnavailable(f"openvino did not accept precision {precision}")
         self._request = compiled.create_infer_request()
@@ -155,11 +153,29 @@ class OpenVinoEngine:
                     f"got shape {array.shape}"
                 )
         try:
-            result = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+            # Not infer(): with one thread OpenVINO 2026.4 loses what it raises there, and the results of the
+            # call before would be taken for those of this one.
+            self._request.start_async(dict(inputs), share_inputs=True)
+            self._request.wait()
         except RuntimeError as e:
+            self._renew()
             shapes = {name: array.shape for name, array in inputs.items()}
             raise InvalidArgument(f"{self._name}: the graph does not take {shapes}: {_first_line(e)}") from e
-        return {name: result[i] for i, name in enumerate(self._outputs)}
+        return {name: self._request.get_output_tensor(i).data for i, name in enumerate(self._outputs)}
+
+    def _renew(self) -> None:
+        """Compile again: after a call that failed, OpenVINO 2026.4 refuses the shapes of the call before."""
+        _, core = _core()
+        path = None if isinstance(self._model, bytes) else os.fspath(self._model)
+        compiled = _compiled(core, core.read_model(self._model), self._config, path)
+        self._request = compiled.create_infer_request()
+
+
+def _compiled(core: Any, graph: Any, config: dict[str, Any], path: str | None) -> Any:
+    try:
+        return core.compile_model(graph, "CPU", config)
+    except RuntimeError as e:
+        raise ModelError(f"ONNX graph cannot be compiled: {_first_line(e)}", path=path) from e
 
 
 class Library(NamedTuple):

@@ -12,7 +12,7 @@ from vqafast.engines import Shapes
 from vqafast.engines.arrays import HostArrays
 from vqafast.errors import InvalidArgument
 from vqafast.ops import frame_ingest, scene_statistics
-from vqafast.video.formats import display_size
+from vqafast.video.formats import check_shown, display_size
 from vqafast.video.sampling import (
     Clips,
     EveryFrame,
@@ -188,12 +188,18 @@ def semantic_view(frame: Frame, view: SemanticView, *, threads: int, target: Tar
     -------
     array
         ``(1, C, h, w)`` on the device of `target`, where the frame must be.
+
+    Raises
+    ------
+    TooSmall
+        For a picture that its sample aspect ratio shrinks to a strip.
     """
     width, height = oriented_size(frame)
     crops = np.array([[0, 0, width, height]], dtype=np.int32)
     out = (height, width)
     if view.short_side is not None:
         shown = display_size(frame.width, frame.height, frame.sample_aspect_ratio, frame.rotation)
+        check_shown(shown)
         out_width, out_height = fit_short_side(*shown, view.short_side)
         out = (out_height, out_width)
     return _ingest(frame, crops, view, threads, target, out)

@@ -24,7 +24,8 @@ from vqafast.scoring.segments import prepare
 from vqafast.scoring.sharing import SharedRuntime
 from vqafast.scoring.stream import ScoreStream
 from vqafast.scoring.windows import StageClock, WindowScorer
-from vqafast.video.display import Display, Scaler, check_shown
+from vqafast.video.display import Display, Scaler
+from vqafast.video.formats import check_shown
 from vqafast.video.push import PushSource
 
 if TYPE_CHECKING:
@@ -385,9 +386,10 @@ class Scorer:
     def _scored_size(self, info: VideoInfo, display: Display | None) -> tuple[int, int]:
         """Size of the picture that is scored, before rotation; refuses what the model cannot take."""
         size = (info.width, info.height)
+        shown = (info.display_width, info.display_height)
         if display is not None:
-            size = display.shown(*size, info.sample_aspect_ratio, info.rotation)
-            check_shown(size, info.path)
+            size = shown = display.shown(*size, info.sample_aspect_ratio, info.rotation)
+        check_shown(shown, info.path)
         self._model.check_size(*size, info.path)
         return size
 

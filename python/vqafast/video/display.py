@@ -11,8 +11,8 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vqafast.errors import InvalidArgument, TooSmall, UnsupportedPixelFormat
-from vqafast.video.formats import MIN_SIDE, display_size, plane_array, plane_shapes
+from vqafast.errors import InvalidArgument, UnsupportedPixelFormat
+from vqafast.video.formats import MIN_SIDE, check_shown, display_size, plane_array, plane_shapes
 from vqafast.video.nvdec import to_host
 from vqafast.video.source import Sampled
 
@@ -155,16 +155,6 @@ class Scaler:
         for target, plane in zip(_planes(picture, frame.layout), to_host(frame).planes, strict=True):
             target[...] = plane.reshape(target.shape)
         return picture
-
-
-def check_shown(size: tuple[int, int], path: str | None = None) -> None:
-    """Refuse a picture that shrinks to a strip."""
-    if min(size) < MIN_SIDE:
-        raise TooSmall(
-            f"{path or 'video'}: on the display the picture must be at least {MIN_SIDE} pixels a side, "
-            f"got {size[0]}x{size[1]}",
-            path=path,
-        )
 
 
 def _planes(picture: VideoFrame, layout: PixelLayout) -> tuple[Plane, ...]:

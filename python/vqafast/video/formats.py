@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from vqafast.errors import HdrUnsupported, UnsupportedPixelFormat
+from vqafast.errors import HdrUnsupported, TooSmall, UnsupportedPixelFormat
 from vqafast.video.source import ColorSpec, HostPlane, PixelLayout
 
 MAX_ASPECT = 16  # of one sample
@@ -165,6 +165,16 @@ def display_size(width: int, height: int, aspect: Fraction, rotation: int) -> tu
     """Size for display: the sample aspect ratio widens the coded picture, then it is turned."""
     wide = max(1, round(width * aspect))
     return (height, wide) if rotation in (90, 270) else (wide, height)
+
+
+def check_shown(size: tuple[int, int], path: str | None = None) -> None:
+    """Refuse a picture that a display or a sample aspect ratio shrinks to a strip."""
+    if min(size) < MIN_SIDE:
+        raise TooSmall(
+            f"{path or 'video'}: on the display the picture must be at least {MIN_SIDE} pixels a side, "
+            f"got {size[0]}x{size[1]}",
+            path=path,
+        )
 
 
 def clockwise(counterclockwise: float) -> int:
