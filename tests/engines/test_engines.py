@@ -166,8 +166,8 @@ def test_errors(convolution: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_call_that_fails_is_neither_silent_nor_felt_by_the_next(threads: int) -> None:
-    # OpenVINO loses the error with one thread, and gives the outputs of the call before; with any number it
-    # then refuses the shape of that call too.
+    # OpenVINO itself loses the error with one thread, and gives the outputs of the call before; with more it
+    # refuses the shape of that call from then on.
     pool = onnx.helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[32, 32], strides=[32, 32])
     engine = create_engine("openvino", graph([pool], ["N", 3, "H", "W"], {}), threads=threads)
     x, narrow = noise(2, 3, 96, 160), noise(2, 3, 96, 20)

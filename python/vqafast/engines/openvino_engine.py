@@ -82,11 +82,15 @@ class OpenVinoEngine:
             config["CPU_RUNTIME_CACHE_CAPACITY"] = 0
         if threads:
             config["INFERENCE_NUM_THREADS"] = threads
-        self._model, self._config = model, config
-        compiled = _compiled(core, graph, config, path)
+        try:
+            compiled = core.compile_model(graph, "CPU", config)
+        except RuntimeError as e:
+            raise ModelError(f"ONNX graph cannot be compiled: {_first_line(e)}", path=path) from e
         if compiled.get_property("INFERENCE_PRECISION_HINT") != kind:
             raise EngineUnavailable(f"openvino did not accept precision {precision}")
         self._request = compiled.create_infer_request()
+        self._graph = graph
+        self._taken: set[tuple[tuple[int, ...], ...]] = set()
         self._inputs = inputs
         self._outputs = outputs
         self._ranks = {n: i.get_partial_shape().rank for n, i in zip(inputs, compiled.inputs, strict=True)}
@@ -152,30 +156,25 @@ class OpenVinoEngine:
                     f"{self._name}: input {name!r} must have {rank.get_length()} dimensions, "
                     f"got shape {array.shape}"
                 )
+        self._check_shapes(inputs)
+        result = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+        return {name: result[i] for i, name in enumerate(self._outputs)}
+
+    def _check_shapes(self, inputs: Mapping[str, Array]) -> None:
+        """Refuse what does not fit before OpenVINO computes.
+
+        A call of OpenVINO 2026.4 that fails is felt by later ones. With one thread it raises nothing, gives
+        the outputs of the call before, and the next may crash; with more, that shape is refused ever after.
+        """
+        shapes = tuple(inputs[name].shape for name in self._inputs)
+        if shapes in self._taken:
+            return
         try:
-            # Not infer(): with one thread OpenVINO 2026.4 loses what it raises there, and the results of the
-            # call before would be taken for those of this one.
-            self._request.start_async(dict(inputs), share_inputs=True)
-            self._request.wait()
+            self._graph.reshape({i: list(shape) for i, shape in enumerate(shapes)})
         except RuntimeError as e:
-            self._renew()
-            shapes = {name: array.shape for name, array in inputs.items()}
-            raise InvalidArgument(f"{self._name}: the graph does not take {shapes}: {_first_line(e)}") from e
-        return {name: self._request.get_output_tensor(i).data for i, name in enumerate(self._outputs)}
-
-    def _renew(self) -> None:
-        """Compile again: after a call that failed, OpenVINO 2026.4 refuses the shapes of the call before."""
-        _, core = _core()
-        path = None if isinstance(self._model, bytes) else os.fspath(self._model)
-        compiled = _compiled(core, core.read_model(self._model), self._config, path)
-        self._request = compiled.create_infer_request()
-
-
-def _compiled(core: Any, graph: Any, config: dict[str, Any], path: str | None) -> Any:
-    try:
-        return core.compile_model(graph, "CPU", config)
-    except RuntimeError as e:
-        raise ModelError(f"ONNX graph cannot be compiled: {_first_line(e)}", path=path) from e
+            said = dict(zip(self._inputs, shapes, strict=True))
+            raise InvalidArgument(f"{self._name}: the graph does not take {said}: {_first_line(e)}") from e
+        self._taken.add(shapes)
 
 
 class Library(NamedTuple):
