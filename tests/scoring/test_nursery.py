@@ -11,38 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests import clips
 from tests.farm import misbehaving
 from tests.processes import descendants
 
 import vqafast
 from vqafast.scoring.crew import nursery
-from vqafast.scoring.crew.base import Job, Result
 from vqafast.scoring.crew.memory import proportional, resident
 from vqafast.scoring.crew.nursery import can_share
 from vqafast.scoring.crew.pool import Pool
-from vqafast.scoring.crew.worker import Task
+
+from .jobs import jobs, scores, short_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from vqafast.scoring.crew.base import Result
 
 OPTIONS: Any = {"threads": 1}
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("nursery") / "clip.mp4"
-    clips.encode(path, clips.Clip(frames=48))
-    return path
-
-
-def jobs(path: Path, count: int) -> Iterator[Job]:
-    return (Job(Task(i, str(path))) for i in range(count))
-
-
-def scores(results: Iterator[Result | None]) -> list[Any]:
-    got = [r.outcome for r in results if r is not None]
-    return [o.error.code if o.error is not None else o.assessment and o.assessment.score for o in got]
+    return short_clip(tmp_path_factory.mktemp("nursery"))
 
 
 def named(name: str) -> list[int]:
@@ -111,21 +99,19 @@ def test_the_model_process_is_killed(clip: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         got += list(run)
         assert pool.started == 4
-    assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 400
+    assert scores(got) == [vqafast.score(clip, threads=1)] * 400
 
 
 def test_the_end_of_the_model_process_is_no_attempt_of_a_file(clip: Path) -> None:
-    def deadly() -> Iterator[Job]:
-        for job in jobs(clip, 30):
-            if job.task.index == 10:
-                (model,) = found("vqafast-model", 1)
-                os.kill(model, signal.SIGKILL)
-            yield job
+    def end(index: int) -> None:
+        if index == 10:
+            (model,) = found("vqafast-model", 1)
+            os.kill(model, signal.SIGKILL)
 
     with Pool(OPTIONS, ["cpu"] * 2, attempts=1) as pool:
-        got = list(pool.run(deadly()))
+        got = list(pool.run(jobs(clip, 30, end)))
         assert pool.started == 4
-    assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 30
+    assert scores(got) == [vqafast.score(clip, threads=1)] * 30
     assert {r.attempts for r in got if r is not None} == {1}
 
 
@@ -161,7 +147,7 @@ def test_a_killed_worker_is_replaced_without_loading_again(clip: Path) -> None:
         assert pool.started == 3
         # It was waited for: nothing is left as a zombie.
         found("vqafast-worker", 2)
-    assert scores(iter(got)) == [vqafast.score(clip, threads=1)] * 40
+    assert scores(got) == [vqafast.score(clip, threads=1)] * 40
 
 
 def test_where_a_child_cannot_score_each_worker_loads_the_model(

@@ -9,44 +9,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests import clips
 from tests.farm import misbehaving
 from tests.processes import descendants
 
 import vqafast
-from vqafast.scoring.crew.base import Job, Result
+from vqafast.scoring.crew.base import Job
 from vqafast.scoring.crew.pool import Pool
 from vqafast.scoring.crew.worker import Task
 
+from .jobs import jobs, scores, short_clip
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 OPTIONS: Any = {"threads": 2}
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pool") / "clip.mp4"
-    clips.encode(path, clips.Clip(frames=48))
-    return path
+    return short_clip(tmp_path_factory.mktemp("pool"))
 
 
 def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-
-
-def jobs(path: Path, count: int, meanwhile: Callable[[int], None] = lambda _: None) -> Iterator[Job]:
-    for i in range(count):
-        meanwhile(i)
-        yield Job(Task(i, str(path)))
-
-
-def outcomes(results: list[Result | None]) -> list[Any]:
-    found = sorted((r for r in results if r is not None), key=lambda r: r.index)
-    return [
-        r.outcome.assessment.score if r.outcome.assessment else r.outcome.error and r.outcome.error.code
-        for r in found
-    ]
 
 
 @pytest.mark.parametrize(("sent", "then"), [(signal.SIGKILL, "Z"), (signal.SIGSTOP, "T")])
@@ -65,7 +50,7 @@ def test_a_worker_that_was_gone_before_it_got_a_file_is_no_attempt(
     with Pool(OPTIONS, ["cpu"], attempts=1, timeout=5.0) as pool:
         got = list(pool.run(jobs(clip, 10, end)))
         assert pool.started == 2
-    assert outcomes(got) == [vqafast.score(clip, threads=2)] * 10
+    assert scores(got) == [vqafast.score(clip, threads=2)] * 10
     assert {r.attempts for r in got if r is not None} == {1}
 
 
@@ -89,5 +74,5 @@ def test_files_that_wait_in_a_worker_are_not_blamed_for_its_end(
         assert taken == [0, 1, 2, 3, 4]
         got = [first, *run]
     score = vqafast.score(clip, threads=2)
-    assert outcomes(got) == ["worker_died", score, score, "worker_died", score]
+    assert scores(got) == ["worker_died", score, score, "worker_died", score]
     assert {r.attempts for r in got if r is not None} == {1}

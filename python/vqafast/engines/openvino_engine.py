@@ -156,25 +156,25 @@ class OpenVinoEngine:
                     f"{self._name}: input {name!r} must have {rank.get_length()} dimensions, "
                     f"got shape {array.shape}"
                 )
-        self._check_shapes(inputs)
-        result = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+        try:
+            self._check_shapes(inputs)
+            result = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+        except RuntimeError as e:
+            shapes = {name: array.shape for name, array in inputs.items()}
+            raise InvalidArgument(f"{self._name}: the graph does not take {shapes}: {_first_line(e)}") from e
         return {name: result[i] for i, name in enumerate(self._outputs)}
 
     def _check_shapes(self, inputs: Mapping[str, Array]) -> None:
-        """Refuse what does not fit before OpenVINO computes.
+        """Let what does not fit raise RuntimeError before OpenVINO computes.
 
         A call of OpenVINO 2026.4 that fails is felt by later ones. With one thread it raises nothing, gives
-        the outputs of the call before, and the next may crash; with more, that shape is refused ever after.
+        the outputs of the call before, and the next may crash; with more, the shape of the call before is
+        refused ever after.
         """
         shapes = tuple(inputs[name].shape for name in self._inputs)
-        if shapes in self._taken:
-            return
-        try:
+        if shapes not in self._taken:
             self._graph.reshape({i: list(shape) for i, shape in enumerate(shapes)})
-        except RuntimeError as e:
-            said = dict(zip(self._inputs, shapes, strict=True))
-            raise InvalidArgument(f"{self._name}: the graph does not take {said}: {_first_line(e)}") from e
-        self._taken.add(shapes)
+            self._taken.add(shapes)
 
 
 class Library(NamedTuple):

@@ -240,7 +240,7 @@ class Pool(Crew):
                 continue
             if isinstance(got, int):
                 if got in seat.held:
-                    seat.held[got] = _Held(seat.held[got].job, time.monotonic(), tried=True)
+                    seat.held[got].begun, seat.held[got].tried = time.monotonic(), True
                 continue
             held = seat.held.pop(got.index, None)
             if held is not None:
@@ -300,8 +300,8 @@ class Pool(Crew):
                 self._kill(seat)
                 raise self._slow(seat.device)
             return
+        tried = [held for held in seat.held.values() if held.tried]
         if self._timeout is not None:
-            tried = [held for held in seat.held.values() if held.tried]
             late = [held for held in tried if now - held.begun > self._timeout]
             # It was given something and does not begin.
             stuck = bool(seat.held) and not tried and now - seat.heard > self._timeout
@@ -316,7 +316,6 @@ class Pool(Crew):
         size = None if self._memory is None or not seat.held else resident(seat.worker.process.pid)
         if size is not None and self._memory is not None and size > self._memory:
             self._kill(seat)
-            tried = [held for held in seat.held.values() if held.tried]
             if len(tried) == 1:
                 (held,) = tried
                 del seat.held[held.job.task.index]
