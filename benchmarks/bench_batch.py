@@ -97,7 +97,7 @@ def main() -> None:
         "",
         f"{options.count} clips of {options.seconds:g} s, 720p H.264; medians of {options.rounds} "
         f"interleaved rounds. {machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}. "
-        "Shares are of the time from giving a file to a worker to its answer: decoding and network overlap; "
+        "Shares are of the time from a worker's word that it begins to its answer: decoding and network overlap; "
         "what lies outside of scoring is pipe and pickling.",
         "",
         "| | files/s | against the loop | start and end, s | decoding and network | outside of scoring |",
