@@ -1,7 +1,8 @@
-# VQAFAST_CUDA=AUTO|ON|OFF decides VQAFAST_WITH_CUDA. An nvcc that is on PATH but does not run counts as absent
+# VQAFAST_CUDA=AUTO|ON|OFF decides VQAFAST_WITH_CUDA. EMULATED builds the same kernels for the CPU, to test them where
+# there is no GPU: see tests/cuda_emulation. An nvcc that is on PATH but does not run counts as absent
 # (containers ship dangling links): AUTO then builds for the CPU, ON stops with the reason.
-set(VQAFAST_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO, ON or OFF")
-set_property(CACHE VQAFAST_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(VQAFAST_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO, ON, OFF or EMULATED")
+set_property(CACHE VQAFAST_CUDA PROPERTY STRINGS AUTO ON OFF EMULATED)
 set(VQAFAST_WITH_CUDA OFF)
 set(VQAFAST_CUDA_ARCHS "")
 
@@ -21,12 +22,16 @@ function(_vqafast_find_nvcc result_version result_reason)
 endfunction()
 
 string(TOUPPER "${VQAFAST_CUDA}" _vqafast_cuda)
-if(NOT _vqafast_cuda MATCHES "^(AUTO|ON|OFF)$")
-  message(FATAL_ERROR "VQAFAST_CUDA: must be AUTO, ON or OFF, got ${VQAFAST_CUDA}")
+if(NOT _vqafast_cuda MATCHES "^(AUTO|ON|OFF|EMULATED)$")
+  message(FATAL_ERROR "VQAFAST_CUDA: must be AUTO, ON, OFF or EMULATED, got ${VQAFAST_CUDA}")
 endif()
 file(GLOB _vqafast_cu CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/csrc/ops/*/*_cuda.cu")
 if(_vqafast_cuda STREQUAL "OFF")
   message(STATUS "vqafast: CUDA off")
+elseif(_vqafast_cuda STREQUAL "EMULATED")
+  set(VQAFAST_WITH_CUDA ON)
+  set(VQAFAST_CUDA_ARCHS emulated)
+  message(STATUS "vqafast: CUDA kernels emulated on the CPU, for tests")
 else()
   _vqafast_find_nvcc(_nvcc_version _nvcc_reason)
   if(_nvcc_version)
@@ -59,3 +64,16 @@ else()
     message(STATUS "vqafast: CUDA off (${_nvcc_reason})")
   endif()
 endif()
+
+# For each source of CUDA kernels; `contract`: whether products and sums may be contracted to one rounding.
+function(vqafast_set_cuda_options source contract)
+  if(VQAFAST_CUDA_ARCHS STREQUAL "emulated")
+    # Without the last option GCC calls an initialiser of shared memory, a thread_local array there, that is not there.
+    set_source_files_properties("${source}" PROPERTIES LANGUAGE CXX
+      COMPILE_OPTIONS "-x;c++;-fno-strict-aliasing;-ffp-contract=off;-Wno-unknown-pragmas;-Wno-conversion;-Wno-maybe-uninitialized;$<$<CXX_COMPILER_ID:GNU>:-fno-extern-tls-init>"
+      INCLUDE_DIRECTORIES "${PROJECT_SOURCE_DIR}/tests/cuda_emulation"
+      COMPILE_DEFINITIONS VQAFAST_ISA=isa_cuda)
+  elseif(NOT contract)
+    set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS -fmad=false)
+  endif()
+endfunction()

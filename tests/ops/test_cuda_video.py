@@ -29,15 +29,18 @@ FRAGMENTS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _kernels() -> None:
+    cuda.require_kernels()
+
+
 def on_device(frame: Picture) -> Picture:
     return replace(frame, planes=tuple(cuda.to_device(plane) for plane in frame.planes))
 
 
 def ingest(frame: Picture, crops: Any, size: Any, shape: tuple[int, ...], **options: Any) -> np.ndarray:
-    torch = cuda.require()
     out = cuda.nan_like(shape, options.get("dtype", "float32"))
     assert frame_ingest(on_device(frame), crops, size, out=out, **options) is out
-    torch.cuda.synchronize()
     return cuda.to_host(out)
 
 
@@ -98,24 +101,21 @@ def test_more_crops_than_one_launch_takes() -> None:
 
 
 def test_rows_with_a_stride_and_outputs_with_strides() -> None:
-    torch = cuda.require()
     frame = picture(67, 45, "nv12")
     host = frame_ingest(frame, [(3, 2, 40, 40)], (20, 20))
     planes = []
     for plane in frame.planes:
-        room = torch.full(
-            (plane.shape[0], plane.shape[1] + 9, *plane.shape[2:]), 77, dtype=torch.uint8
-        ).cuda()
-        room[:, : plane.shape[1]] = torch.from_numpy(plane).cuda()
-        planes.append(room[:, : plane.shape[1]])
-    out = torch.full((1, 20, 3, 41), float("nan"), device="cuda")[..., ::2][..., :20].permute(0, 2, 1, 3)
+        room = np.full((plane.shape[0], plane.shape[1] + 9, *plane.shape[2:]), 77, np.uint8)
+        room[:, : plane.shape[1]] = plane
+        planes.append(cuda.to_device(room[:, : plane.shape[1]]))
+    whole = np.full((1, 20, 3, 41), np.nan, np.float32)
+    out = cuda.to_device(whole[..., ::2][..., :20].transpose(0, 2, 1, 3))
     frame_ingest(replace(frame, planes=tuple(planes)), [(3, 2, 40, 40)], (20, 20), out=out)
     np.testing.assert_allclose(cuda.to_host(out), host, atol=2e-6)
 
 
 @pytest.mark.parametrize(("sample", "layout"), FRAGMENTS)
 def test_fragments_match_the_reference(sample: FragmentSample, layout: str) -> None:
-    torch = cuda.require()
     for rotation in (0, 90, 180, 270):
         frame = picture(sample.width, sample.height, layout).turned(rotation)
         shown = (frame.width, frame.height) if rotation % 180 == 0 else (frame.height, frame.width)
@@ -124,13 +124,11 @@ def test_fragments_match_the_reference(sample: FragmentSample, layout: str) -> N
         host = fragment_sample(frame, positions, sample.patch, **sample.options)
         out = cuda.nan_like(truth.shape, np.float32)
         fragment_sample(on_device(frame), positions, sample.patch, out=out, **sample.options)
-        torch.cuda.synchronize()
         allowed = 2 * np.abs(host - truth).max() + 16 * np.finfo(np.float32).eps * np.abs(truth).max()
         assert np.abs(cuda.to_host(out) - truth).max() <= allowed
 
 
 def test_errors() -> None:
-    cuda.require()
     frame = on_device(picture(67, 45, "nv12"))
     with pytest.raises(
         errors.InvalidArgument, match="frame_ingest: out must be given for planes on a CUDA device"

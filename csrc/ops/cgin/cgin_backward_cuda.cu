@@ -55,9 +55,8 @@ __device__ int load_gradients(const CginBackwardArgs& args, int k, const Place<k
 
 template <typename Real, int kWidth>
 __global__ void __launch_bounds__(kThreads, 1) backward(const __grid_constant__ CginBackwardArgs args, int lanes) {
-  extern __shared__ double block[];
-  auto* shared = reinterpret_cast<SharedSums<kWidth>*>(block);  // of x and y
-  auto* gradients = shared + 1;                                 // `mean`: of h; `squares`: of h times x less its mean
+  auto* shared = dynamic_shared<SharedSums<kWidth>>();  // of x and y
+  auto* gradients = shared + 1;                         // `mean`: of h; `squares`: of h times x less its mean
   __shared__ ColumnStatistics<Real> statistics[2][kThreads];
   __shared__ GradientMeans<Real> means[2][kThreads];
   const CginProblem& p = args.problem;
@@ -152,8 +151,8 @@ void launch(const Context& context, const CginBackwardArgs& args) {
   // Above what every device gives unasked.
   cuda_check("cgin_backward", "a block's shared memory",
              cudaFuncSetAttribute(backward<Real, kWidth>, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
-  backward<Real, kWidth><<<grid, kThreads, kShared, stream_of(context)>>>(args, panels.lanes);
-  check_launch("cgin_backward");
+  launch_kernel("cgin_backward", stream_of(context), backward<Real, kWidth>, {grid, kThreads, kShared}, args,
+                panels.lanes);
 }
 
 }  // namespace

@@ -72,8 +72,7 @@ template <typename Real, int kWidth>
 void launch(const Context& context, const CginArgs& args) {
   const Panels panels = cgin_panels<kWidth>(args.problem);
   const dim3 grid(static_cast<unsigned>(panels.count), static_cast<unsigned>(args.problem.batch));
-  forward<Real, kWidth><<<grid, kThreads, 0, stream_of(context)>>>(args, panels.lanes);
-  check_launch("cgin");
+  launch_kernel("cgin", stream_of(context), forward<Real, kWidth>, {grid, kThreads}, args, panels.lanes);
 }
 
 }  // namespace

@@ -102,23 +102,19 @@ void launch(const char* op, cudaStream_t stream, Kernel kernel, const Batch& bat
       const int log2_groups = lanes_go_down(t) || t.width <= 8 * kCopyPack ? 3 : 4;
       const int rows = (kThreads >> log2_groups) * kCopyPasses;
       const dim3 grid = grid_of(op, t, rows, kCopyPack << log2_groups, crops);
-      ingest_scale1<Sample><<<grid, kThreads, 0, stream>>>(batch, log2_groups);
-      break;
+      return launch_kernel(op, stream, ingest_scale1<Sample>, {grid, kThreads}, batch, log2_groups);
     }
     case Kernel::kFilter: {
       const FilterRoom room = filter_room(batch, crops);
       const dim3 grid = grid_of(op, t, room.tile.rows, room.tile.columns(), crops);
       const std::size_t shared = shared_bytes(room, t.chroma);
-      ingest_filter<Sample><<<grid, kThreads, shared, stream>>>(batch, room);
-      break;
+      return launch_kernel(op, stream, ingest_filter<Sample>, {grid, kThreads, shared}, batch, room);
     }
     case Kernel::kDirect: {
       const dim3 grid = grid_of(op, t, 1, 1, crops);
-      ingest_direct<Sample><<<grid, kThreads, 0, stream>>>(batch);
-      break;
+      return launch_kernel(op, stream, ingest_direct<Sample>, {grid, kThreads}, batch);
     }
   }
-  check_launch(op);
 }
 
 }  // namespace

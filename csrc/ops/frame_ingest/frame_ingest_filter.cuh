@@ -193,8 +193,7 @@ __device__ void filter_column(const FilterTables& t, const FilterRoom& room, int
 template <typename Sample>
 __global__ void __launch_bounds__(kThreads, 4)
     ingest_filter(const __grid_constant__ Batch batch, const __grid_constant__ FilterRoom room) {
-  extern __shared__ float4 ingest_shared[];
-  float* const shared = reinterpret_cast<float*>(ingest_shared);
+  float* const shared = dynamic_shared<float>();
   const Target& t = batch.target;
   const Crop& crop = batch.crops[blockIdx.z];
   const int columns = room.tile.columns(), tile_rows = room.tile.rows;

@@ -64,8 +64,8 @@ __global__ void __launch_bounds__(kThreads) differentiate_rows(const HysteresisP
 
 template <typename Real>
 void run(const HysteresisPoolBackwardArgs& args, cudaStream_t stream) {
-  differentiate_rows<Real><<<static_cast<unsigned>(args.problem.batch), kThreads, 0, stream>>>(args);
-  check_launch("hysteresis_pool_backward");
+  const Blocks blocks{static_cast<unsigned>(args.problem.batch), kThreads};
+  launch_kernel("hysteresis_pool_backward", stream, differentiate_rows<Real>, blocks, args);
 }
 
 }  // namespace

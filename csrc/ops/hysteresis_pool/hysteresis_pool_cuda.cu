@@ -40,8 +40,7 @@ __global__ void __launch_bounds__(kThreads) pool_rows(const HysteresisPoolArgs a
 
 template <typename Real>
 void run(const HysteresisPoolArgs& args, cudaStream_t stream) {
-  pool_rows<Real><<<static_cast<unsigned>(args.batch), kThreads, 0, stream>>>(args);
-  check_launch("hysteresis_pool");
+  launch_kernel("hysteresis_pool", stream, pool_rows<Real>, {static_cast<unsigned>(args.batch), kThreads}, args);
 }
 
 }  // namespace

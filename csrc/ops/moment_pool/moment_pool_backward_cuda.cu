@@ -5,6 +5,7 @@ namespace vqafast {
 namespace VQAFAST_ISA {
 namespace {
 
+constexpr const char* kOp = "moment_pool_backward";
 constexpr int kMostPlanes = kCudaThreads + 1;  // that a block of differentiate_packed touches
 constexpr int kPixelsPerThread = 32;           // at most, of a column: enough to make a slope cheap
 
@@ -135,14 +136,16 @@ void run_columns(const MomentPoolBackwardArgs& a, cudaStream_t stream) {
   CudaColumns cut = cuda_columns(a.x, Item::kWidth);
   const std::int64_t rows = kCudaThreads / cut.lanes, least = ceil_div(a.x.width * a.x.height, rows * kPixelsPerThread);
   if (cut.chunks < least) cut.chunks = least;
-  differentiate_columns<Item><<<ceil_div(a.x.images * cut.chunks * cut.groups, 1), kCudaThreads, 0, stream>>>(a, cut);
+  const Blocks blocks = blocks_of(a.x.images * cut.chunks * cut.groups, 1, kCudaThreads);
+  launch_kernel(kOp, stream, differentiate_columns<Item>, blocks, a, cut);
 }
 
 template <typename Real>
 void run_planes(const MomentPoolBackwardArgs& a, cudaStream_t stream) {
   const std::int64_t pixels = a.x.height * a.x.width;
   const int parts = ceil_div(pixels, kCudaThreads * kPixelsPerThread), threads = threads_for(pixels / parts, 1);
-  differentiate_planes<Real><<<ceil_div(a.x.images * a.x.channels * parts, 1), threads, 0, stream>>>(a, parts);
+  launch_kernel(kOp, stream, differentiate_planes<Real>, blocks_of(a.x.images * a.x.channels * parts, 1, threads), a,
+                static_cast<unsigned>(parts));
 }
 
 // True if there is a kernel of 16-byte loads for maps of this layout.
@@ -158,8 +161,8 @@ bool run_packed(const MomentPoolBackwardArgs& a, cudaStream_t stream) {
   if (!packed_planes(a.x)) return false;
   std::int64_t range = kFlight * kCudaThreads * kWidth;
   if (range > kCudaThreads * a.x.width) range = kCudaThreads * a.x.width;  // its slopes fit into kMostPlanes
-  const int blocks = ceil_div(a.x.images * a.x.channels * a.x.width, range);
-  differentiate_packed<T><<<blocks, kCudaThreads, 0, stream>>>(a, static_cast<int>(range));
+  const Blocks blocks = blocks_of(a.x.images * a.x.channels * a.x.width, range, kCudaThreads);
+  launch_kernel(kOp, stream, differentiate_packed<T>, blocks, a, static_cast<int>(range));
   return true;
 }
 
@@ -175,7 +178,6 @@ bool run_packed(const MomentPoolBackwardArgs& a, cudaStream_t stream) {
 template <typename Real>
 void run(const MomentPoolBackwardArgs& a, cudaStream_t stream) {
   if (!run_packed(a, stream)) a.channels_last ? run_columns<Single<Real>>(a, stream) : run_planes<Real>(a, stream);
-  check_launch("moment_pool_backward");
 }
 
 }  // namespace
@@ -185,9 +187,9 @@ void moment_pool_backward_cuda(const Context& context, const MomentPoolBackwardA
 
 void moment_pool_backward_cuda(const Context& context, const MomentPoolBackwardArgs& args) {
   if (args.x.images == 0) return;
-  const DeviceScope scope("moment_pool_backward", context);
+  const DeviceScope scope(VQAFAST_ISA::kOp, context);
   MomentPoolBackwardArgs flat = args;
-  flat.x = VQAFAST_ISA::flattened("moment_pool_backward", args.x);
+  flat.x = VQAFAST_ISA::flattened(VQAFAST_ISA::kOp, args.x);
   args.x.dtype == DType::kFloat64 ? VQAFAST_ISA::run<double>(flat, stream_of(context))
                                   : VQAFAST_ISA::run<float>(flat, stream_of(context));
 }

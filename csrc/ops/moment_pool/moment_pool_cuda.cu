@@ -5,6 +5,8 @@ namespace vqafast {
 namespace VQAFAST_ISA {
 namespace {
 
+constexpr const char* kOp = "moment_pool";
+
 template <typename T>
 void run_small(const MomentPoolArgs& a, cudaStream_t stream) {
   const int pixels = static_cast<int>(a.x.width), width = Packed<T>::kWidth;
@@ -13,21 +15,23 @@ void run_small(const MomentPoolArgs& a, cudaStream_t stream) {
   const int planes = (fit < kCudaThreads ? fit : kCudaThreads) / width * width;
   int lanes = 1;
   while (lanes < kWarp && lanes * 8 < pixels) lanes *= 2;
-  pool_small<T><<<ceil_div(a.x.images * a.x.channels, planes), kCudaThreads, 0, stream>>>(a, planes, lanes);
+  launch_kernel(kOp, stream, pool_small<T>, blocks_of(a.x.images * a.x.channels, planes, kCudaThreads), a, planes,
+                lanes);
 }
 
 template <typename Item>
 void run_planes(MomentPoolArgs* a, cudaStream_t stream) {
   a->chunks = cuda_plane_chunks(a->x);
   const int threads = threads_for(a->x.height * a->x.width / a->chunks, Item::kWidth);
-  pool_planes<Item><<<ceil_div(a->x.images * a->x.channels * a->chunks, 1), threads, 0, stream>>>(*a);
+  launch_kernel(kOp, stream, pool_planes<Item>, blocks_of(a->x.images * a->x.channels * a->chunks, 1, threads), *a);
 }
 
 template <typename Item>
 void run_columns(MomentPoolArgs* a, cudaStream_t stream) {
   const CudaColumns cut = cuda_columns(a->x, Item::kWidth);
   a->chunks = cut.chunks;
-  pool_columns<Item><<<ceil_div(a->x.images * cut.chunks * cut.groups, 1), kCudaThreads, 0, stream>>>(*a, cut);
+  const Blocks blocks = blocks_of(a->x.images * cut.chunks * cut.groups, 1, kCudaThreads);
+  launch_kernel(kOp, stream, pool_columns<Item>, blocks, *a, cut);
 }
 
 // True if there is a kernel of 16-byte loads for maps of this layout.
@@ -63,10 +67,8 @@ void run(MomentPoolArgs a, cudaStream_t stream) {
     const bool columns = a.x.channels > 1 && across < along;
     columns ? run_columns<Single<Real>>(&a, stream) : run_planes<Single<Real>>(&a, stream);
   }
-  check_launch("moment_pool");
   if (a.chunks == 1) return;
-  combine_chunks<Real><<<ceil_div(a.x.images * a.x.channels, kWarps), kCudaThreads, 0, stream>>>(a);
-  check_launch("moment_pool");
+  launch_kernel(kOp, stream, combine_chunks<Real>, blocks_of(a.x.images * a.x.channels, kWarps, kCudaThreads), a);
 }
 
 }  // namespace
@@ -76,9 +78,9 @@ void moment_pool_cuda(const Context& context, const MomentPoolArgs& args);
 
 void moment_pool_cuda(const Context& context, const MomentPoolArgs& args) {
   if (args.x.images == 0) return;
-  const DeviceScope scope("moment_pool", context);
+  const DeviceScope scope(VQAFAST_ISA::kOp, context);
   MomentPoolArgs flat = args;
-  flat.x = VQAFAST_ISA::flattened("moment_pool", args.x);
+  flat.x = VQAFAST_ISA::flattened(VQAFAST_ISA::kOp, args.x);
   args.x.dtype == DType::kFloat64 ? VQAFAST_ISA::run<double>(flat, stream_of(context))
                                   : VQAFAST_ISA::run<float>(flat, stream_of(context));
 }

@@ -156,6 +156,11 @@ inline int threads_for(std::int64_t elements, int width) {
 
 inline int ceil_div(std::int64_t count, std::int64_t by) { return static_cast<int>((count + by - 1) / by); }
 
+// Enough blocks for `count` things, `each` of them in a block.
+inline Blocks blocks_of(std::int64_t count, std::int64_t each, int threads) {
+  return {static_cast<unsigned>(ceil_div(count, each)), threads};
+}
+
 }  // namespace
 }  // namespace VQAFAST_ISA
 }  // namespace vqafast

@@ -62,14 +62,13 @@ void scene_statistics_cuda(const Context& context, const scene::Args& args) {
   const scene::CudaPlan plan = scene::cuda_plan(args.height, args.width);
   kernels::ChannelOrder order;
   for (int c = 0; c < scene::kScaleChannels; ++c) order.channel[c] = kernels::kChannelOf[c];
-  const auto blocks = [&](std::int64_t per_image) { return static_cast<unsigned>(args.images * per_image); };
-  kernels::picture_kernel<<<blocks(plan.picture.count), kernels::kPictureThreads, 0, stream>>>(args, plan);
-  check_launch(kOp);
-  kernels::scales_kernel<<<blocks(plan.map_tiles), kernels::kMapThreads, 0, stream>>>(args, plan, order);
-  check_launch(kOp);
-  kernels::merge_kernel<<<blocks(scene::kChannels / kernels::kMergeWarps), kernels::kMergeThreads, 0, stream>>>(args,
-                                                                                                                plan);
-  check_launch(kOp);
+  const auto blocks = [&](std::int64_t per_image, int threads) {
+    return Blocks{static_cast<unsigned>(args.images * per_image), threads};
+  };
+  const Blocks merging = blocks(scene::kChannels / kernels::kMergeWarps, kernels::kMergeThreads);
+  launch_kernel(kOp, stream, kernels::picture_kernel, blocks(plan.picture.count, kernels::kPictureThreads), args, plan);
+  launch_kernel(kOp, stream, kernels::scales_kernel, blocks(plan.map_tiles, kernels::kMapThreads), args, plan, order);
+  launch_kernel(kOp, stream, kernels::merge_kernel, merging, args, plan);
 }
 
 }  // namespace vqafast
