@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,9 @@ from tests.ops.cuda import require  # noqa: E402
 
 from vqafast.engines import Engine  # noqa: E402
 from vqafast.engines.arrays import HostArrays, TorchArrays  # noqa: E402
-from vqafast.engines.torch_engine import MAX_GRAPHS, TorchEngine  # noqa: E402
-from vqafast.errors import EngineUnavailable, InvalidArgument  # noqa: E402
+from vqafast.engines.call_graphs import MAX_GRAPHS  # noqa: E402
+from vqafast.engines.torch_engine import TorchEngine, _exactly  # noqa: E402
+from vqafast.errors import CudaError, EngineUnavailable, InvalidArgument, Unsupported  # noqa: E402
 
 DEVICES = ["cpu", pytest.param("cuda:0", marks=pytest.mark.cuda)]
 
@@ -134,8 +138,8 @@ def test_a_replayed_graph_gives_the_bits_of_the_kernels(precision: str) -> None:
                 x = noise(*shape, seed=seed).cuda()
                 expected = plain.run({"x": x})["y"].clone()
                 assert torch.equal(made.run({"x": x})["y"], expected)
-    assert len(made._graphs) == 2
-    assert all(g not in (None, False) for g in made._graphs.values())
+    assert len(captured(made)) == 2
+    assert made.notes == ()
 
 
 @pytest.mark.cuda
@@ -145,22 +149,110 @@ def test_graphs_are_bounded() -> None:
         for width in range(10, 10 + MAX_GRAPHS + 3):
             x = noise(1, 3, 10, width).cuda()
             assert (made.run({"x": x})["y"].cpu().double() - truth(x.cpu())).abs().max() < 1e-5
-    assert len(made._graphs) == MAX_GRAPHS
+    assert made._graphs is not None
+    assert len(made._graphs._graphs) <= MAX_GRAPHS
+
+
+@pytest.mark.cuda
+def test_threads_take_turns_with_one_engine() -> None:
+    """The thread that captures need not be the first, and handles of libraries are a thread's own."""
+    require()
+    made = engine("cuda:0")
+    x = noise(2, 3, 20, 24)
+    found: list[Any] = []
+
+    def call() -> None:
+        with made.arrays.work():
+            found.append(made.run({"x": x.cuda()})["y"].cpu())
+
+    for _ in range(4):
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    assert made.notes == ()
+    assert len(captured(made)) == 1
+    assert all(torch.equal(y, found[0]) for y in found)
 
 
 @pytest.mark.cuda
 def test_what_cannot_be_captured_runs_without_a_graph() -> None:
-    torch = require()
+    """In a process of its own: after a failed capture no engine of the process uses graphs."""
+    require()
+    code = """
+import torch
+from vqafast.engines.torch_engine import TorchEngine
 
-    class Reads(torch.nn.Module):
+class Reads(torch.nn.Module):
+    def forward(self, x):
+        return x * float(x.sum().item())
+
+class Doubles(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+made, other = (TorchEngine(m, inputs=["x"], outputs=["y"], device="cuda:0") for m in (Reads(), Doubles()))
+x = torch.ones(4, device="cuda:0")
+for _ in range(3):
+    assert other.run({"x": x})["y"].tolist() == [2.0] * 4
+assert other.notes == ()
+for _ in range(4):
+    assert made.run({"x": x})["y"].tolist() == [4.0] * 4
+    assert other.run({"x": x})["y"].tolist() == [2.0] * 4
+assert len(made.notes) == len(other.notes) == 1, (made.notes, other.notes)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (RuntimeError("cuDNN error: CUDNN_STATUS_X\nmore"), CudaError, "failed on cpu: cuDNN error: CUDNN"),
+        (RuntimeError("GET was unable to find an engine to execute"), CudaError, "unable to find an engine"),
+        (RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED"), CudaError, "CUBLAS_STATUS_NOT_INITIALIZED$"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), CudaError, r"no memory for \{'x': \(4,\)\}"),
+        (RuntimeError("size of tensor a (3)"), InvalidArgument, "the graph does not take"),
+        (Unsupported("op: not here"), Unsupported, "^op: not here$"),
+    ],
+)  # fmt: skip
+def test_errors_keep_their_kind(raised: Exception, kind: type[Exception], message: str) -> None:
+    class Fails(torch.nn.Module):
         def forward(self, x: Any) -> Any:
-            return x * float(x.sum().item())
+            raise raised
 
-    made = TorchEngine(Reads(), inputs=["x"], outputs=["y"], device="cuda:0")
-    x = torch.ones(4, device="cuda:0")
-    for _ in range(4):
-        assert made.run({"x": x})["y"].tolist() == [4.0] * 4
-    assert list(made._graphs.values()) == [False]
+    made = TorchEngine(Fails(), inputs=["x"], outputs=["y"])
+    made._cuda = True
+    made.__dict__["_torch"] = _WithoutDevice(torch)
+    with pytest.raises(kind, match=message):
+        made.run({"x": torch.ones(4)})
+
+
+class _WithoutDevice:
+    """Torch, whose current device cannot be chosen here."""
+
+    def __init__(self, torch: Any) -> None:
+        self._of = torch
+        self.cuda = SimpleNamespace(device=lambda _: contextlib.nullcontext())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
+
+
+def captured(made: TorchEngine) -> list[Any]:
+    assert made._graphs is not None
+    return [graph for graph in made._graphs._graphs.values() if graph is not None]
+
+
+def test_exact_settings_hold_until_the_last_call_ends() -> None:
+    """Calls of two engines overlap, and the first to end must not loosen the other."""
+    first, second = _exactly(torch, True), _exactly(torch, True)
+    before = torch.backends.cudnn.deterministic
+    assert not before
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.backends.cudnn.deterministic
+    second.__exit__(None, None, None)
+    assert not torch.backends.cudnn.deterministic
 
 
 @pytest.mark.parametrize(
@@ -172,15 +264,13 @@ def test_settings_are_put_back_whichever_way_they_were_made(used: str) -> None:
     """In a process of its own: torch has two ways, and its readers raise where both were used."""
     code = f"""
 import torch
-from vqafast.engines.torch_engine import TorchEngine
+from vqafast.engines.torch_engine import _exactly
 b = torch.backends
 {"b." + used if used else ""}
 state = lambda: (b.cuda.matmul.fp32_precision, b.cudnn.conv.fp32_precision, b.cudnn.rnn.fp32_precision,
                  b.cudnn.benchmark, b.cudnn.deterministic)
-engine = TorchEngine(torch.nn.Linear(2, 2), inputs=["x"], outputs=["y"])
-engine._cuda = True
 before = state()
-with engine._exactly():
+with _exactly(torch, True):
     assert state() == ("ieee", "ieee", "ieee", False, True), state()
 assert state() == before, (state(), before)
 """

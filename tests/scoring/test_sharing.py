@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.scoring.fakes import FakeRuntime
 
-from vqafast.scoring.sharing import SharedRuntime
+from vqafast.scoring.sharing import SharedRuntime, _Call, _compute
 
 
 class Gate(FakeRuntime):
@@ -101,6 +102,39 @@ def test_one_callers_error_does_not_reach_the_others() -> None:
     results = together(SharedRuntime(gate, batch=8), gate, [[1], [-2], [3]])
     assert results == [[1], "negative among 1", [3]]
     assert gate.calls == [[0], [1, -2, 3], [1], [-2], [3]]
+
+
+def test_a_failed_group_is_let_go_before_its_calls_are_made_one_by_one() -> None:
+    """On a GPU it may have failed for want of the memory that it holds."""
+    made: list[weakref.ref[np.ndarray]] = []
+    alive: list[int] = []
+
+    class Full(Gate):
+        def quality_features(self, views: Any) -> np.ndarray:
+            alive.append(sum(ref() is not None for ref in made))
+            if len(views) > 1:
+                batch = np.zeros(100)
+                made.append(weakref.ref(batch))
+                raise MemoryError
+            return super().quality_features(views)
+
+    gate = Full()
+    assert together(SharedRuntime(gate, batch=8), gate, [[1], [2]]) == [[1], [2]]
+    assert len(made) == 1
+    assert alive == [0, 0, 0, 0]
+
+
+def test_ctrl_c_in_a_joined_call_is_not_taken_for_one_videos_fault() -> None:
+    class Interrupted(Gate):
+        def quality_features(self, views: Any) -> np.ndarray:
+            if len(views) > 1:
+                raise KeyboardInterrupt
+            return super().quality_features(views)
+
+    gate = Interrupted()
+    calls = [_Call(gate.quality_features, view(x), 1, joins=True) for x in (1, 2)]
+    _compute(calls)
+    assert all(isinstance(call.error, KeyboardInterrupt) for call in calls)
 
 
 def test_views_of_models_that_look_along_time_are_never_joined() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
-from dataclasses import dataclass
+import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vqafast.errors import EngineUnavailable, InvalidArgument
+from vqafast.errors import CudaError, EngineUnavailable, InvalidArgument, VqafastError
 
 from .arrays import Arrays, TorchArrays
 from .base import check_inputs, check_names
+from .call_graphs import CAPTURING, MAX_GRAPHS, CallGraphs, Recording  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,16 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 _PRECISIONS = ("f32", "f16")
-# Each graph keeps its inputs and outputs, and shares the rest of its memory with the others.
-MAX_GRAPHS = 16
 _IMAGE_DIMS = 4
-
-
-@dataclass(slots=True)
-class _Captured:
-    graph: Any
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
+# What CUDA and its libraries say of themselves, rather than of the shapes of a call.
+_CUDA_FAULT = re.compile(r"CUDA|cudnn|cublas|cufft|nvrtc|unable to find an engine", re.IGNORECASE)
 
 
 class TorchEngine:
@@ -85,11 +79,9 @@ class TorchEngine:
         self._outputs = tuple(outputs)
         self._precision = precision
         self._cuda = self._arrays.device != "cpu"
-        self._capture = self._cuda and cuda_graphs
-        self._pool: Any = None
-        self._notes: list[str] = []
-        # None after the first call with these shapes, False where capturing failed.
-        self._graphs: OrderedDict[tuple[Any, ...], _Captured | bool | None] = OrderedDict()
+        self._graphs: CallGraphs | None = None
+        if self._cuda and cuda_graphs:
+            self._graphs = CallGraphs(torch, self._arrays.device, self._computed, self._recording)
 
     @property
     def name(self) -> str:
@@ -133,19 +125,34 @@ class TorchEngine:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Shapes that run without a CUDA graph, and why."""
-        return tuple(self._notes)
+        """Why it runs without CUDA graphs, if it does."""
+        return () if self._graphs is None else self._graphs.notes
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Compute every output; see `Engine.run`. NumPy arrays in give NumPy arrays out."""
+        """Compute every output; see `Engine.run`. NumPy arrays in give NumPy arrays out.
+
+        Raises
+        ------
+        InvalidArgument
+            Also when the graph does not take the shapes.
+        CudaError
+            When the GPU's memory is full, or CUDA fails.
+        """
         check_names(self.name, self._inputs, inputs)
         if all(isinstance(array, np.ndarray) for array in inputs.values()):
             check_inputs(self.name, self._inputs, inputs)
             loaded = {name: self._arrays.load(array) for name, array in inputs.items()}
             return {name: self._arrays.host(array) for name, array in self.run(loaded).items()}
         tensors = tuple(self._prepared(name, inputs[name]) for name in self._inputs)
-        with self._torch.inference_mode(), self._exactly():
-            results = self._replayed(tensors) if self._capture else self._computed(tensors)
+        current = self._torch.cuda.device(self.device) if self._cuda else contextlib.nullcontext()
+        with self._torch.inference_mode(), current, _exactly(self._torch, self._cuda):
+            try:
+                results = self._computed(tensors) if self._graphs is None else self._graphs.run(tensors)
+            except self._torch.OutOfMemoryError as e:
+                raise CudaError(
+                    f"{self.name}: {self.device} has no memory for {self._shapes(tensors)}; "
+                    f"score fewer videos at once: {_first_line(e)}"
+                ) from e
         return dict(zip(self._outputs, results, strict=True))
 
     def _prepared(self, name: str, tensor: Any) -> Any:
@@ -165,12 +172,14 @@ class TorchEngine:
     def _computed(self, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
         try:
             result = self._module(*tensors)
+        except (VqafastError, self._torch.OutOfMemoryError):
+            raise
         except RuntimeError as e:
-            if "CUDA" in str(e) or "out of memory" in str(e):
-                raise
-            shapes = {name: tuple(t.shape) for name, t in zip(self._inputs, tensors, strict=True)}
-            first = str(e).strip().splitlines()[0]
-            raise InvalidArgument(f"{self.name}: the graph does not take {shapes}: {first}") from e
+            if self._cuda and _CUDA_FAULT.search(str(e)):
+                raise CudaError(f"{self.name}: CUDA failed on {self.device}: {_first_line(e)}") from e
+            raise InvalidArgument(
+                f"{self.name}: the graph does not take {self._shapes(tensors)}: {_first_line(e)}"
+            ) from e
         results = (result,) if isinstance(result, self._torch.Tensor) else tuple(result)
         if len(results) != len(self._outputs):
             raise InvalidArgument(
@@ -178,68 +187,65 @@ class TorchEngine:
             )
         return results
 
-    def _replayed(self, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
-        key = tuple(tuple(t.shape) for t in tensors)
-        if key not in self._graphs:
-            # The first call is an ordinary one: libraries set themselves up, which no graph may hold.
-            self._graphs[key] = None
-            if len(self._graphs) > MAX_GRAPHS:
-                # It may still be running.
-                self._torch.cuda.current_stream().synchronize()
-                self._graphs.popitem(last=False)
-            return self._computed(tensors)
-        self._graphs.move_to_end(key)
-        captured = self._graphs[key]
-        if captured is None:
-            captured = self._graphs[key] = self._captured(tensors)
-        if not isinstance(captured, _Captured):
-            return self._computed(tensors)
-        for static, tensor in zip(captured.inputs, tensors, strict=True):
-            static.copy_(tensor)
-        captured.graph.replay()
-        return captured.outputs
+    def _recording(self, static: tuple[Any, ...]) -> Recording:
+        return Recording(lambda: self._computed(static), lambda: self._computed(static))
 
-    def _captured(self, tensors: tuple[Any, ...]) -> _Captured | bool:
-        cuda = self._torch.cuda
-        if self._pool is None:
-            self._pool = cuda.graph_pool_handle()
-        static = tuple(t.clone() for t in tensors)
-        graph = cuda.CUDAGraph()
-        try:
-            # Other threads go on to decode, which allocates: only this thread's calls are watched.
-            # The outer one restores the stream also after a failure, which torch's capture does not.
-            with (
-                cuda.stream(cuda.current_stream()),
-                cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
-            ):
-                outputs = self._computed(static)
-        except RuntimeError as e:
-            shapes = [tuple(t.shape) for t in tensors]
-            first = str(e).strip().splitlines()[0]
-            self._notes.append(f"{self.name} runs without a CUDA graph for shapes {shapes}: {first}")
-            return False
-        return _Captured(graph, static, outputs)
+    def _shapes(self, tensors: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(t.shape) for name, t in zip(self._inputs, tensors, strict=True)}
 
-    @contextlib.contextmanager
-    def _exactly(self) -> Iterator[None]:
-        """Float32 without TF32, and the same algorithm every time; torch's settings are put back."""
-        if not self._cuda:
-            yield
-            return
-        cudnn = self._torch.backends.cudnn
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class _Exact:
+    """Settings that are the process's: the first call that needs them makes them, the last restores."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._before: list[Any] = []
+
+    def enter(self, torch: Any) -> None:
+        with self._lock:
+            self._calls += 1
+            if self._calls == 1:
+                wanted = self._wanted(torch)
+                self._before = [getattr(owner, name) for owner, name, _ in wanted]
+                for owner, name, value in wanted:
+                    setattr(owner, name, value)
+
+    def leave(self, torch: Any) -> None:
+        with self._lock:
+            self._calls -= 1
+            if self._calls == 0:
+                for (owner, name, _), value in zip(self._wanted(torch), self._before, strict=True):
+                    setattr(owner, name, value)
+
+    @staticmethod
+    def _wanted(torch: Any) -> list[tuple[Any, str, Any]]:
+        cudnn = torch.backends.cudnn
         # By the names of torch 2.9: the older ones raise where a caller has used the newer ones.
-        exact = [
-            (self._torch.backends.cuda.matmul, "fp32_precision", "ieee"),
+        return [
+            (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
             (cudnn.conv, "fp32_precision", "ieee"),
             (cudnn.rnn, "fp32_precision", "ieee"),
             (cudnn, "benchmark", False),
             (cudnn, "deterministic", True),
         ]
-        before = [getattr(owner, name) for owner, name, _ in exact]
-        try:
-            for owner, name, value in exact:
-                setattr(owner, name, value)
-            yield
-        finally:
-            for (owner, name, _), value in zip(exact, before, strict=True):
-                setattr(owner, name, value)
+
+
+_exact = _Exact()
+
+
+@contextlib.contextmanager
+def _exactly(torch: Any, cuda: bool) -> Iterator[None]:
+    """Float32 without TF32, and the same algorithm every time; torch's settings are put back."""
+    if not cuda:
+        yield
+        return
+    _exact.enter(torch)
+    try:
+        yield
+    finally:
+        _exact.leave(torch)

@@ -144,18 +144,25 @@ class SharedRuntime:
 
 def _compute(group: list[_Call]) -> None:
     """Set the result or the error of each call."""
-    try:
-        if len(group) == 1:
+    if len(group) == 1:
+        try:
             group[0].result = group[0].run(group[0].argument)
-            return
+        except BaseException as error:
+            group[0].error = error
+        return
+    try:
         rows = group[0].run([view for call in group for view in call.argument])
         ends = np.cumsum([call.size for call in group])[:-1]
         for call, part in zip(group, np.split(rows, ends), strict=True):
             call.result = part
+        return
+    except Exception:
+        # One video's fault must not become its neighbours'. Not from here, where the error would hold the
+        # memory of the failed call.
+        pass
     except BaseException as error:
-        if len(group) == 1:
-            group[0].error = error
-            return
-        # One video's fault must not become its neighbours'.
         for call in group:
-            _compute([call])
+            call.error = error
+        return
+    for call in group:
+        _compute([call])
