@@ -208,6 +208,41 @@ def test_the_primary_context_is_retained_once_and_made_current(monkeypatch: pyte
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("failing", "reason"),
+    [
+        ({}, None),
+        ({"cuCtxSynchronize": 999}, "cuCtxSynchronize failed with CUDA_ERROR_UNKNOWN: 999"),
+        ({"cuInit": 999}, "the context of GPU 0 cannot be used: cuInit failed with CUDA_ERROR_UNKNOWN: 999"),
+    ],
+)
+def test_a_context_in_which_nothing_works(
+    failing: dict[str, int], reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_driver, "_contexts", {})
+    assert cuda_driver.context_failure(0, lambda _: Driver(**failing)) == reason
+
+
+@pytest.mark.cuda
+def test_a_context_after_an_illegal_access() -> None:
+    """In a process of its own, which cannot use the device any more."""
+    device.require()
+    code = """
+import torch
+from vqafast.engines.cuda_driver import context_failure
+assert context_failure(0) is None
+x = torch.zeros(4, device="cuda")
+assert context_failure(0) is None
+try:
+    x[torch.tensor([1 << 40], device="cuda")].cpu()
+except RuntimeError:
+    pass
+print(context_failure(0))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("cuCtxSynchronize failed with CUDA_ERROR_"), done.stdout
+
+
 def test_a_context_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_driver, "_contexts", {})
     with pytest.raises(CudaError, match="context of GPU 0 cannot be used: cuInit failed with CUDA_ERROR_NO_"):

@@ -1,4 +1,4 @@
-"""Looks for a usable CUDA driver: no CUDA library is needed, and no context is made."""
+"""Asks the CUDA driver: which devices there are, and whether they still work. No CUDA library is needed."""
 
 from __future__ import annotations
 
@@ -127,6 +127,20 @@ def use_primary_context(index: int, load: Callable[[str], Any] = ctypes.CDLL) ->
         raise CudaError(f"{LIBRARY} cannot be loaded (no NVIDIA driver): {e}") from e
     except (_CallFailed, AttributeError) as e:
         raise CudaError(f"the context of GPU {index} cannot be used: {e}") from e
+
+
+def context_failure(index: int, load: Callable[[str], Any] = ctypes.CDLL) -> str | None:
+    """Why nothing can be computed any more in a device's primary context; None while it works.
+
+    After a kernel's illegal access, or a fault of the card, every call in the context fails until the
+    process ends. This waits for all work on the device.
+    """
+    try:
+        use_primary_context(index, load)
+        _call(load(LIBRARY), "cuCtxSynchronize")
+    except (CudaError, _CallFailed) as e:
+        return str(e)
+    return None
 
 
 _contexts: dict[int, ctypes.c_void_p] = {}

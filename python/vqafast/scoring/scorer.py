@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
 from vqafast.engines import DEFAULT_ENGINES, check_engine
+from vqafast.engines.cuda_driver import context_failure
 from vqafast.errors import InvalidArgument, Unsupported
 from vqafast.models.families import create_runtime
 from vqafast.scoring import _bitstream, pipeline
@@ -155,6 +156,20 @@ class Scorer:
             warnings=warnings,
             display=None if display is None else Display.of(display),
         )
+
+    def device_failure(self) -> str | None:
+        """Why the device cannot be used any more by this process; None while it can. Waits for its work.
+
+        After some errors of CUDA only a new process can go on.
+        """
+        gpu = gpu_index(self._run.device)
+        if gpu is None:
+            return None
+        from vqafast.engines.call_graphs import CAPTURING
+
+        # Waiting for a device breaks a capture.
+        with CAPTURING:
+            return context_failure(gpu)
 
     def score(
         self,

@@ -23,7 +23,7 @@ from vqafast.errors import (
 from vqafast.scoring.crew.base import LOOK, Crew, Job, Result, given_up
 from vqafast.scoring.crew.memory import proportional, resident
 from vqafast.scoring.crew.nursery import Child, Nursery, can_share
-from vqafast.scoring.crew.worker import Worker, start
+from vqafast.scoring.crew.worker import DEVICE_LOST, Worker, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -364,7 +364,7 @@ class Pool(Crew):
 
 def _status(status: int) -> str:
     if status >= 0:
-        return f"status {status}"
+        return f"status {status}" + (" (its GPU was lost)" if status == DEVICE_LOST else "")
     try:
         return signal.Signals(-status).name
     except ValueError:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from vqafast.scoring.pipeline import Progress
 
+DEVICE_LOST = 75  # exit status
+# Codes of errors after which the device is asked whether it still works.
+_DEVICE_ERRORS = frozenset({"cuda_error", "internal"})
 _WATCH = 1.0  # seconds between looks for the parent
 _PATIENCE = 10.0  # seconds that a process has to end by itself
 
@@ -153,13 +156,21 @@ def answer(connection: Connection, scorer: Scorer, videos: int, asked: dict[str,
 
         say(task.index)
         try:
-            return outcome_of(
+            outcome = outcome_of(
                 task.index,
                 task.path,
                 lambda name: scorer.assess(name, **{**asked, **task.asked}, progress=look),
             )
         finally:
             unwanted.discard(task.index)
+        if outcome.error is not None and outcome.error.code in _DEVICE_ERRORS:
+            reason = scorer.device_failure()
+            if reason is not None:
+                # Nothing else could be scored here. Whoever gave the videos to this process gives them to
+                # the next one, and knows what to think of one that this happens with again.
+                print(f"{task.path}: {outcome.error}; ending: {reason}", file=sys.stderr, flush=True)
+                os._exit(DEVICE_LOST)
+        return outcome
 
     threading.Thread(target=read, name="vqafast-tasks", daemon=True).start()
     for outcome in run_all(iter(tasks.get, None), work, videos):
