@@ -1,8 +1,9 @@
 // The part of CUDA that csrc/ops uses, on the CPU: what the .cu files see in place of the toolkit's header when they
 // are compiled as C++ (VQAFAST_CUDA=EMULATED). Says nothing about speed.
 //
-// A block's threads are fibers of the calling thread. Each runs until it must wait, the blocks of a grid one after
-// another; both in an order that changes from launch to launch, so that a missing barrier shows as a wrong result.
+// A block's threads are fibers of the calling thread. A warp runs as far as it gets without the others, the blocks of a
+// grid one after another; lanes, warps and blocks in an order that changes from launch to launch, so that a missing
+// barrier shows as a wrong result.
 // What CUDA leaves undefined is an error of the launch: barriers at different places, shuffles without all lanes,
 // misaligned loads, writes behind the dynamic shared memory that was asked for.
 #pragma once

@@ -169,6 +169,25 @@ bool release(std::size_t first, std::size_t last, Wait what, bool without_gone) 
   return any;
 }
 
+// Runs a warp's threads as far as they get without other warps. Returns whether any moved.
+bool run_warp(std::size_t first, std::size_t last, std::mt19937& random) {
+  Scheduler& s = scheduler;
+  std::vector<std::size_t> lanes(last - first);
+  std::iota(lanes.begin(), lanes.end(), first);
+  bool moved = false;
+  do {
+    std::shuffle(lanes.begin(), lanes.end(), random);
+    for (const std::size_t i : lanes) {
+      if (s.fibers[i]->wait != Wait::kNothing) continue;
+      resume(*s.fibers[i]);
+      if (s.refused) return true;
+      moved = true;
+    }
+    // A shuffle waits for all lanes of a warp.
+  } while (release(first, last, Wait::kShuffle, false));
+  return moved;
+}
+
 void run_block(dim3 size, std::mt19937& random) {
   Scheduler& s = scheduler;
   const std::size_t count = std::size_t{size.x} * size.y * size.z;
@@ -178,27 +197,25 @@ void run_block(dim3 size, std::mt19937& random) {
     s.fibers[i]->index = {at % size.x, at / size.x % size.y, at / size.x / size.y};
     s.fibers[i]->wait = Wait::kNothing;
   }
-  std::vector<std::size_t> order(count);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::size_t gone = 0;
-  while (gone < count && !s.refused) {
-    std::shuffle(order.begin(), order.end(), random);
+  std::vector<std::size_t> warps((count + kWarp - 1) / kWarp);
+  std::iota(warps.begin(), warps.end(), std::size_t{0});
+  const auto gone = [&](std::size_t i) { return s.fibers[i]->wait == Wait::kDone; };
+  for (;;) {
+    std::shuffle(warps.begin(), warps.end(), random);
     bool moved = false;
-    for (const std::size_t i : order) {
-      Fiber& fiber = *s.fibers[i];
-      if (fiber.wait != Wait::kNothing) continue;
-      resume(fiber);
-      moved = true;
+    for (const std::size_t warp : warps) {
+      moved |= run_warp(warp * kWarp, std::min(warp * kWarp + kWarp, count), random);
       if (s.refused) break;
-      if (fiber.wait == Wait::kDone) ++gone;
     }
-    // A barrier waits for threads that are still there, a shuffle for all lanes of a warp.
-    for (std::size_t i = 0; i < count; i += kWarp)
-      moved |= release(i, std::min(i + kWarp, count), Wait::kShuffle, false);
-    moved |= release(0, count, Wait::kBarrier, true);
-    if (!moved && gone < count && !s.refused) s.refused = "threads of a block wait for others that never come";
+    // A barrier waits for threads that are still there.
+    moved |= !s.refused && release(0, count, Wait::kBarrier, true);
+    std::size_t left = 0;
+    for (std::size_t i = 0; i < count; ++i) left += !gone(i);
+    if (left == 0 && !s.refused) return;
+    if (!moved && !s.refused) s.refused = "threads of a block wait for others that never come";
+    if (s.refused) break;
   }
-  if (s.refused) s.fibers.clear();  // some of them in the middle of a kernel
+  s.fibers.clear();  // some of them in the middle of a kernel
 }
 
 }  // namespace

@@ -133,10 +133,11 @@ def test_half(small: ModelSpec, device: str) -> None:
 
 
 @pytest.mark.cuda
-def test_features_do_not_depend_on_their_neighbours(small: ModelSpec) -> None:
+@pytest.mark.parametrize("size", [(160, 96), (322, 182)])
+def test_features_do_not_depend_on_their_neighbours(small: ModelSpec, size: tuple[int, int]) -> None:
     """Batches are padded to one size, so that videos may share them: bitwise."""
     model = runtime(small, "cuda:0", batch=3)
-    given = samples(small, [(160, 96)] * 7)
+    given = samples(small, [size] * 7)
     together = features(model, given)
     for i, sampled in enumerate(given):
         for a, b in zip(features(model, [sampled]), together, strict=True):

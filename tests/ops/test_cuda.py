@@ -100,6 +100,18 @@ def test_large(case: OpCase) -> None:
     check(case, sample, run(case, sample, sample.arrays))
 
 
+@pytest.mark.parametrize("name", ["hysteresis_pool", "hysteresis_pool_backward"])
+def test_series_longer_than_shared_memory(name: str) -> None:
+    """A row of 9001 scores is not kept there, nor are the windows of all its steps at once."""
+    case = next(case for case in CASES if case.name == name)
+    rng = np.random.default_rng(3)
+    arrays: dict[str, Any] = {"q": rng.normal(size=(2, 9001)).astype(np.float32)}
+    if name.endswith("backward"):
+        arrays |= {"d_pooled": rng.normal(size=2).astype(np.float32), "d_series": arrays["q"][::-1].copy()}
+    sample = Sample("long", arrays, {"lengths": [9001, 800], "beta": 40})
+    check(case, sample, run(case, sample, arrays))
+
+
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("shape", [(2, 64, 56, 56), (1, 3, 181, 199), (1, 24, 130, 126), (5, 7, 9, 13)])
@@ -133,6 +145,28 @@ def scene_statistics(frames: Any, *, filled: int = 0, **options: Any) -> np.ndar
     workspace = cuda.full((_core.scene_statistics_workspace(frames),), filled, np.uint8)
     assert ops.scene_statistics(frames, out=out, workspace=workspace, **options) is out
     return cuda.to_host(out)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("size", [(143, 255), (35, 63), (72, 128), (17, 30), (90, 160)])
+def test_moments_of_an_image_do_not_depend_on_its_place_in_the_batch(
+    size: tuple[int, int], dtype: str, layout: str
+) -> None:
+    """Planes whose bytes are no multiple of 16 start on another boundary at another place."""
+    maps = np.random.default_rng(5).normal(size=(4, 3, *size)).astype(dtype)
+
+    def moments(order: list[int]) -> np.ndarray:
+        images = maps[order] if layout == "nchw" else maps[order].transpose(0, 2, 3, 1)
+        there = cuda.to_device(np.ascontiguousarray(images))
+        out = cuda.nan_like((4, 6), np.float32)
+        workspace = cuda.nan_like((_core.moment_pool_workspace(there, layout),), np.float64)
+        ops.moment_pool(there, layout=layout, out=out, workspace=workspace)
+        return cuda.to_host(out)
+
+    rows = moments([0, 1, 2, 3])
+    for order in ([1, 0, 3, 2], [3, 2, 1, 0], [0, 0, 0, 0]):
+        assert moments(order).tobytes() == rows[order].tobytes()
 
 
 @pytest.mark.parametrize("of", MAPS)

@@ -40,7 +40,7 @@ bool run_packed(MomentPoolArgs* a, cudaStream_t stream) {
   if (packed_planes(a->x) && on_16_bytes(a->x.data) && a->x.width * item_size(a->x.dtype) <= kSmallPlane) {
     a->chunks = 1;
     run_small<T>(*a, stream);
-  } else if (packed_pixels(a->x)) {
+  } else if (packed_items(a->x)) {
     run_planes<Packed<T>>(a, stream);
   } else if (packed_channels(a->x)) {
     run_columns<Packed<T>>(a, stream);

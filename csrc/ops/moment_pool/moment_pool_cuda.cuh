@@ -100,6 +100,12 @@ inline bool packed_planes(const MomentPoolMaps& x) {
 
 inline bool on_16_bytes(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
 
+// Of flattened maps: every plane has its pixels next to each other, and starts on 16 bytes.
+inline bool packed_items(const MomentPoolMaps& x) {
+  const auto even = [](std::int64_t extent, std::int64_t stride) { return extent == 1 || stride % 16 == 0; };
+  return packed_pixels(x) && on_16_bytes(x.data) && even(x.images, x.stride_n) && even(x.channels, x.stride_c);
+}
+
 // Of flattened maps: the channels of every pixel are whole items of 16 bytes.
 inline bool packed_channels(const MomentPoolMaps& x) {
   const auto even = [](std::int64_t extent, std::int64_t stride) { return extent == 1 || stride % 16 == 0; };

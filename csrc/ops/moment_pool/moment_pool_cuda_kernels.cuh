@@ -131,12 +131,12 @@ __global__ void __launch_bounds__(kCudaThreads) pool_planes(const MomentPoolArgs
   const char* base = a.x.data + n * a.x.stride_n + c * a.x.stride_c;
   const auto address = [&](std::int64_t p) { return base + pixel_offset(a.x, begin + p); };
 
-  // Elements before the first and after the last 16-byte item: one for some of the first warp's threads.
+  // Elements before the first and after the last 16-byte item of a chunk: one for some of the first warp's threads.
+  // Planes start on 16 bytes, so where items lie in a plane does not depend on where it lies in the maps.
   std::int64_t head = 0, items = pixels;
   int edges = 0;
   if constexpr (kWidth > 1) {
-    const auto past = static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(address(0)) % 16);
-    head = (16 - past) % 16 / (16 / kWidth);
+    head = (kWidth - begin % kWidth) % kWidth;
     if (head > pixels) head = pixels;
     items = (pixels - head) / kWidth;
     edges = static_cast<int>(pixels - items * kWidth);

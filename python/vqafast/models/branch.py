@@ -151,7 +151,9 @@ class GraphBranch:
         if self.engine.static_shapes and count < limit:
             frames = arrays.pad(frames, limit)
         maps = self.engine.run({"frames": frames})
-        pooled = arrays.concatenate([self._moments(maps[n][:count]) for n in self.engine.outputs], axis=1)
+        # Of all views, also those that only fill the batch: how planes are cut follows from their number.
+        moments = [self._moments(maps[n])[:count] for n in self.engine.outputs]
+        pooled = arrays.concatenate(moments, axis=1)
         if tuple(pooled.shape) != (count, self._dim):
             raise ModelError(
                 f"model {self._name}: features must be {(count, self._dim)}, got {tuple(pooled.shape)}"
