@@ -1,11 +1,16 @@
 """The queue between decoding and the model."""
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
+from tests.scoring.fakes import FakeRuntime, FakeSource, window_scorer
 
+from vqafast.scoring import pipeline
 from vqafast.scoring._channel import Channel, ChannelClosedError
+from vqafast.scoring.windows import StageClock
 
 
 def test_items_arrive_in_order_and_the_end_ends():
@@ -65,3 +70,34 @@ def test_error_comes_after_the_items_before_it():
     assert next(items) == 1
     with pytest.raises(KeyError, match="x"):
         next(items)
+
+
+class FailingRuntime(FakeRuntime):
+    """Refuses the third sample, as a GPU without memory would."""
+
+    def ingest_semantic(self, sampled):
+        if self.pictures == 2:
+            raise MemoryError("full")
+        return super().ingest_semantic(sampled)
+
+
+def fail(source: FakeSource) -> str:
+    try:
+        pipeline.run(source, FailingRuntime(), window_scorer(FakeRuntime()), draws=1, clock=StageClock())
+    except MemoryError as error:
+        return str(error)
+    return "nothing was raised"
+
+
+def test_an_error_holds_nothing_once_it_was_handled():
+    """The decoder of a video that failed goes with the last name of its source, not when Python collects."""
+    gc.collect()
+    gc.disable()
+    try:
+        source = FakeSource(10)
+        alive = weakref.ref(source)
+        assert fail(source) == "full"
+        del source
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import threading
 import time
+import traceback
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +90,47 @@ def test_an_unexpected_error_is_an_outcome() -> None:
     assert outcome.error is not None
     assert outcome.error.code == "internal"
     assert str(outcome.error) == "x.mp4: ZeroDivisionError: oops"
+
+
+class Held:
+    """In place of a decoder and its pictures."""
+
+
+@pytest.mark.parametrize("kind", [NotAVideo, ZeroDivisionError])
+@pytest.mark.parametrize("chained", ["cause", "context", "neither"])
+def test_an_outcome_holds_nothing_of_the_run(kind: type[Exception], chained: str) -> None:
+    """Outcomes are kept in lists, as long as there are videos."""
+    alive: list[weakref.ref[Held]] = []
+
+    def decode() -> None:
+        surface = Held()
+        alive.append(weakref.ref(surface))
+        raise kind("it broke here")
+
+    def assess(path: str) -> Assessment:
+        source = Held()
+        alive.append(weakref.ref(source))
+        if chained == "neither":
+            decode()
+        try:
+            decode()
+        except kind as error:
+            if chained == "cause":
+                raise kind("and then") from error
+            raise kind("and then")  # noqa: B904 - the context is what is tested
+        raise AssertionError
+
+    gc.collect()
+    gc.disable()
+    try:
+        outcome = outcome_of(0, "x.mp4", assess)
+        assert [ref() for ref in alive] == [None, None]
+    finally:
+        gc.enable()
+    assert outcome.error is not None
+    text = "".join(traceback.format_exception(outcome.error))
+    assert "in decode" in text
+    assert 'raise kind("it broke here")' in text
 
 
 def test_inputs_are_read_only_as_they_are_needed() -> None:

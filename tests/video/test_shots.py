@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -10,8 +11,9 @@ import pytest
 from tests import clips
 
 from vqafast.video import open_source
+from vqafast.video.picture import PictureReader
 from vqafast.video.sampling import EveryFrame, TimeGrid
-from vqafast.video.shots import ShotDetector
+from vqafast.video.shots import ShotDetector, _looked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +105,17 @@ def test_depth_and_alignment_do_not_matter() -> None:
             detector.see(i / 24, (picture * scale).astype(kind), peak)
         found.append(detector.cuts())
     assert found == [(0.5,)] * 3
+
+
+def test_the_layout_of_a_hardware_decoder_looks_the_same() -> None:
+    """P010 has its ten bits at the upper end."""
+    plain = av.VideoFrame.from_ndarray(np.ascontiguousarray(scene(0, 0)), "rgb24").reformat(
+        format="yuv420p10le"
+    )
+    reader = PictureReader("x", "", Fraction(1), [])
+    one, other = (_looked(0.0, *reader.luma(p)) for p in (plain, plain.reformat(format="p010le")))
+    np.testing.assert_array_equal(one.samples, other.samples)
+    np.testing.assert_array_equal(one.histogram, other.histogram)
 
 
 def test_a_change_of_size_is_a_cut() -> None:

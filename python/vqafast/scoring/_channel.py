@@ -78,9 +78,15 @@ class Channel(Generic[T]):
                 while not self._items and not self._done:
                     self._changed.wait()
                 if not self._items:
-                    if self._error is not None:
-                        raise self._error
-                    return
+                    # The error's traceback leads to this channel and to this call: neither may hold the
+                    # error, or the writer's variables, decoded pictures among them, wait for the collector.
+                    error, self._error = self._error, None
+                    if error is None:
+                        return
+                    try:
+                        raise error
+                    finally:
+                        del error
                 item, size = self._items.popleft()
                 self._bytes -= size
                 self._changed.notify_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -42,11 +43,29 @@ def outcome_of(index: int, path: str, assess: Callable[[str], Assessment]) -> Ou
     try:
         return Outcome(index, path, assess(path))
     except VqafastError as error:
+        _release(error)
         return Outcome(index, path, error=error)
     except Exception as error:
+        _release(error)
         wrapped = VqafastError(f"{path}: {type(error).__name__}: {error}", path=path)
         wrapped.__cause__ = error
         return Outcome(index, path, error=wrapped)
+
+
+def _release(error: BaseException) -> None:
+    """Drop the variables of the calls that led to `error`, and to those that led to it.
+
+    An outcome is kept, and its error would keep decoders and pictures, on a GPU too. What its traceback
+    prints stays the same.
+    """
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            left += [one.__cause__, one.__context__]
 
 
 def run_all(inputs: Iterable[T], work: Callable[[int, T], Outcome], workers: int) -> Iterator[Outcome]:

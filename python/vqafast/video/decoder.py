@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, TypeAlias
 from av.codec.context import ThreadType
 from av.error import FFmpegError
 
-from vqafast.errors import CorruptVideo, NoFrames, UnsupportedCodec
+from vqafast.errors import (
+    CorruptVideo,
+    CudaError,
+    NoFrames,
+    Unsupported,
+    UnsupportedCodec,
+    VqafastError,
+)
 from vqafast.video.formats import MAX_PIXELS
+from vqafast.video.nvdec import on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,20 +60,38 @@ class Decoder:
     """
 
     def __init__(self, opened: Opened, threads: int, warn: Callable[[str, str], None]) -> None:
-        self.opened = opened
+        self._opened: Opened | None = opened
+        self._path = opened.path
         self.errors = 0
         self.unread = 0
         self._threads = threads
         self._warn = warn
         self._begin()
 
+    @property
+    def opened(self) -> Opened:
+        """The file; `Unsupported` once the decoder is closed."""
+        if self._opened is None:
+            raise Unsupported(f"{self._path}: nothing can be read after close", path=self._path)
+        return self._opened
+
+    @property
+    def context(self) -> VideoCodecContext:
+        """FFmpeg's decoder; nothing may keep it, or `close` does not end it."""
+        return self.opened.stream.codec_context
+
+    @property
+    def hardware(self) -> bool:
+        """Whether a card was given to the decoder, which goes on without it where the card refuses."""
+        return self.context.is_hwaccel
+
     def _begin(self) -> None:
-        self.context: VideoCodecContext = self.opened.stream.codec_context
+        context = self.context
         # A hardware decoder works by itself; each thread would take pictures of the card's memory.
-        self.threads = 1 if self.context.is_hwaccel else self._threads
-        self.context.thread_count = self.threads
-        self.context.thread_type = ThreadType.AUTO
-        self.context.options = {"max_pixels": str(MAX_PIXELS)}
+        self.threads = 1 if self.hardware else self._threads
+        context.thread_count = self.threads
+        context.thread_type = ThreadType.AUTO
+        context.options = {"max_pixels": str(MAX_PIXELS)}
         self._ahead: deque[VideoPacket] = deque()
         self._early: list[VideoFrame] = []
         # By identity: a packet stays alive while it is here.
@@ -74,12 +100,17 @@ class Decoder:
         self._demuxed = self._demux()
 
     def close(self) -> None:
-        """Free the demuxer's generator before the container that it reads."""
+        """End the decoder and close the file; frames that were given out stay valid."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        # The demuxer's generator goes before the container that it reads. Packets hold the decoder, and a
+        # hardware decoder holds memory of the card.
         self._demuxed = iter(())
         self._ahead.clear()
         self._early = []
         self._sent.clear()
-        self.opened.close()
+        opened.close()
 
     def _demux(self) -> Iterator[VideoPacket]:
         """Packets of the stream; damage in the container is stepped over."""
@@ -128,7 +159,14 @@ class Decoder:
             return []
         self._sent.clear()
         early, self._early = self._early, []
-        return early + self._send(packet)
+        frames = early + self._send(packet)
+        if self.hardware and not all(map(on_device, frames)):
+            self._warn(
+                "decoder_fallback",
+                "decoded on the CPU in part: the stream changes to what NVDEC does not decode, or the GPU "
+                "has no memory left for it",
+            )
+        return frames
 
     def _send(self, packet: VideoPacket | None) -> list[VideoFrame]:
         if self._wait_for_key and packet is not None:
@@ -148,7 +186,13 @@ class Decoder:
             self.context.flush_buffers()
             self._wait_for_key = True
             return frames + self._send(packet)
-        except FFmpegError:
+        except FFmpegError as error:
+            if self.hardware and isinstance(error, MemoryError):
+                raise CudaError(
+                    f"{self._path}: out of memory on the GPU; score fewer videos at once, or with decoder "
+                    "cpu",
+                    path=self._path,
+                ) from error
             self.errors += 1
             return []
 
@@ -157,7 +201,6 @@ class Decoder:
 
         Nothing is lost: `packets` still starts at the first packet, and `decode` goes on from here.
         """
-        path = self.opened.path
         seen = held = 0
         try:
             for packet in self._demuxed:
@@ -174,7 +217,7 @@ class Decoder:
                 if self._early:
                     return self._early[0]
         except FFmpegError as error:
-            raise UnsupportedCodec(f"{path}: the decoder failed: {error}", path=path) from error
+            raise UnsupportedCodec(f"{self._path}: the decoder failed: {error}", path=self._path) from error
         # The end of the file came first: the decoder is empty after this, and holds all frames.
         self._early = self._send(None)
         self._ended = True
@@ -182,11 +225,18 @@ class Decoder:
             return self._early[0]
         raise self.nothing(seen)
 
-    def nothing(self, packets: int) -> NoFrames | CorruptVideo:
+    def nothing(self, packets: int) -> NoFrames | CorruptVideo | CudaError:
         """Error for a stream of which no frame was decoded."""
-        path = self.opened.path
+        path = self._path
         if packets == 0:
             return NoFrames(f"{path}: the video stream must hold frames, got none", path=path)
+        if self.hardware:
+            # The file may be sound: the CPU has not tried it.
+            return CudaError(
+                f"{path}: NVDEC failed, it gave no frame from {packets} packets of {self.context.name}; "
+                "score the file with decoder cpu",
+                path=path,
+            )
         return CorruptVideo(
             f"{path}: at least one frame must decode, got none from {packets} packets of {self.context.name}",
             path=path,
@@ -202,5 +252,15 @@ class Decoder:
         """Go back to the first packet, with nothing decoded."""
         self.unread = self.errors = 0
         self._demuxed = iter(())
-        self.opened.reopen()
+        try:
+            self.opened.reopen()
+        except VqafastError as error:
+            if self.opened.hwaccel is None:
+                raise
+            # The same bytes were opened before.
+            raise CudaError(
+                f"{self._path}: the GPU failed, the file cannot be opened with NVDEC any more ({error}); "
+                "score it with decoder cpu",
+                path=self._path,
+            ) from error
         self._begin()

@@ -48,7 +48,7 @@ LAYOUTS: dict[str, PixelLayout] = _layouts()
 
 def peak_of(layout: PixelLayout) -> int:
     """Largest value of a sample."""
-    return 0xFFFF if layout.msb_aligned else 2**layout.bit_depth - 1
+    return ((1 << layout.bit_depth) - 1) << (16 - layout.bit_depth if layout.msb_aligned else 0)
 
 
 # Colour tags are the code points of ISO/IEC 23091-2 (H.273), which FFmpeg uses unchanged.

@@ -5,6 +5,7 @@ What the card cannot decode, the CPU does: by the codec, by its profile, or beca
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 #: FFmpeg's name for pictures in the memory of a CUDA device; ``sw_format`` says what their planes are.
 DEVICE_FORMAT = "cuda"
+#: Layouts of such pictures that PyAV hands out. NVDEC has others too, for 4:2:2 and 4:4:4.
+DEVICE_LAYOUTS = frozenset({"nv12", "p010le", "p016le"})
+
+_LIBRARY = "libnvcuvid.so.1"
+# Their standards define every bit of a picture. Those of MPEG-1, 2 and 4, VC-1 and MJPEG leave the decoder
+# room, and NVDEC's pictures need not be those of the CPU, on which the models were trained.
+_EXACT = ("h264", "hevc", "vp8", "vp9")
+# H.264 without loss is in it, at any sampling. NVDEC lists no such profile, and FFmpeg tries all the same.
+_REFUSED_PROFILE = "High 4:4:4 Predictive"
 
 
 def open_on_gpu(file: BinaryIO, path: str, *, owns_file: bool, gpu: int | None) -> tuple[Opened, str | None]:
@@ -35,7 +45,7 @@ def open_on_gpu(file: BinaryIO, path: str, *, owns_file: bool, gpu: int | None) 
     -------
     opened : Opened
     obstacle : str or None
-        What kept NVDEC from being tried, when it was asked for.
+        What kept NVDEC from being used, when it was asked for; `picture_obstacle` may find more.
 
     Raises
     ------
@@ -48,12 +58,22 @@ def open_on_gpu(file: BinaryIO, path: str, *, owns_file: bool, gpu: int | None) 
     try:
         # The file stays open for the second try, which closes it if it fails too.
         opened = open_video(file, path, owns_file=False, hwaccel=partial(_hwaccel, gpu))
-        opened.owns_file = owns_file
-        return opened, None
     except VqafastError as error:
         opened = open_video(file, path, owns_file=owns_file)
         # FFmpeg does not say whether the file or the card was at fault; that it opens without says so.
         return opened, f"the file cannot be opened with NVDEC ({error})"
+    opened.owns_file = owns_file
+    context = opened.stream.codec_context
+    obstacle = codec_obstacle(context)
+    if obstacle is not None:
+        opened.hwaccel = None
+        if context.is_hwaccel:
+            try:
+                opened.reopen()
+            except BaseException:
+                opened.close()
+                raise
+    return opened, obstacle
 
 
 @cache
@@ -63,6 +83,14 @@ def nvdec_obstacle(gpu: int) -> str | None:
         _hwaccel(gpu).create(Codec("h264", "r"))
     except (FFmpegError, CudaError, NotImplementedError) as error:
         return f"NVDEC of GPU {gpu} cannot be used: {getattr(error, 'strerror', None) or error}"
+    try:
+        # FFmpeg loads it with the first packet, and without it goes on in software as for any codec.
+        ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        return (
+            f"NVDEC of GPU {gpu} cannot be used: {_LIBRARY} cannot be loaded ({error}); it comes with the "
+            "driver, and into a container when NVIDIA_DRIVER_CAPABILITIES includes video"
+        )
     return None
 
 
@@ -77,6 +105,40 @@ def _hwaccel(gpu: int) -> HWAccel:
 def on_device(picture: VideoFrame) -> bool:
     """Whether a decoded picture lies in the memory of a GPU."""
     return picture.format.name == DEVICE_FORMAT
+
+
+def codec_obstacle(context: VideoCodecContext) -> str | None:
+    """What keeps a stream from NVDEC by its codec and profile; None when nothing does."""
+    if context.codec.canonical_name not in _EXACT:
+        return f"NVDEC is used for {', '.join(_EXACT)} only, got {described(context)}"
+    if context.profile == _REFUSED_PROFILE:
+        return f"NVDEC is not used for {described(context)}"
+    return None
+
+
+def picture_obstacle(context: VideoCodecContext, picture: VideoFrame) -> str | None:
+    """What the first picture shows that keeps a stream from NVDEC; None when nothing does."""
+    obstacle = codec_obstacle(context)
+    if obstacle is not None:
+        return obstacle
+    if not on_device(picture):
+        # FFmpeg goes on in software in both cases, and does not say which it was.
+        return f"NVDEC does not decode {described(context)}, or the GPU has no memory left for it"
+    form = picture.sw_format
+    if form is None or form.name not in DEVICE_LAYOUTS:
+        return (
+            f"NVDEC gives {described(context)} as {None if form is None else form.name}, and only "
+            f"{', '.join(sorted(DEVICE_LAYOUTS))} can be read on a GPU"
+        )
+    # Hardware pictures have the size of their surface less the crop at the right and the bottom. A surface
+    # has even sides, and what it has beyond the picture is not written. PyAV halves odd sides downwards.
+    width, height = context.width, context.height
+    if (picture.width, picture.height) != (width, height) or width % 2 or height % 2:
+        return (
+            f"NVDEC does not give the {width}x{height} pixels of the picture: odd sides, and crops at the "
+            "left or the top, are left to the CPU"
+        )
+    return None
 
 
 def described(context: VideoCodecContext) -> str:

@@ -18,7 +18,7 @@ from vqafast.video.formats import (
     plane_shapes,
     refuse_hdr,
 )
-from vqafast.video.nvdec import DEVICE_FORMAT, device_planes
+from vqafast.video.nvdec import DEVICE_LAYOUTS, device_planes, on_device
 from vqafast.video.source import ColorSpec, Frame, PixelLayout, Plane, Warning_
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PictureReader:
         self._note_shape(picture)
         if picture.interlaced_frame:
             self.warn("interlaced", "the video is interlaced; it is scored as it is, fields interleaved")
-        if picture.format.name == DEVICE_FORMAT:
+        if on_device(picture):
             return self._on_device(picture, entry)
         name, _, alpha = native_name(picture.format.name)
         if alpha:
@@ -81,8 +81,9 @@ class PictureReader:
 
     def luma(self, picture: VideoFrame) -> tuple[Plane, int]:
         """Give the first plane ``(rows, samples)`` of a picture and the largest value of its samples."""
-        if picture.format.name == DEVICE_FORMAT:
-            return device_planes(picture)[0], peak_of(self._device_layout(picture))
+        if on_device(picture):
+            layout = self._device_layout(picture)
+            return device_planes(picture)[0], peak_of(layout)
         name = native_name(picture.format.name)[0]
         source, layout = self._convert(picture)[:2] if name is None else (picture, LAYOUTS[name])
         rows, samples = plane_shapes(layout, source.width, source.height)[0]
@@ -95,14 +96,13 @@ class PictureReader:
 
     def _device_layout(self, picture: VideoFrame) -> PixelLayout:
         form = picture.sw_format
-        layout = None if form is None else LAYOUTS.get(form.name)
-        if layout is None:
+        if form is None or form.name not in DEVICE_LAYOUTS:
             raise UnsupportedPixelFormat(
-                f"{self._path}: the hardware decoder must give planar or semi-planar YUV, got "
-                f"{None if form is None else form.name}",
+                f"{self._path}: pictures on a GPU must be one of {', '.join(sorted(DEVICE_LAYOUTS))}, got "
+                f"{None if form is None else form.name}; score the file with decoder cpu",
                 path=self._path,
             )
-        return layout
+        return LAYOUTS[form.name]
 
     def _frame(
         self,

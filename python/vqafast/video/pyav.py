@@ -10,11 +10,11 @@ import av
 from av.codec.context import ThreadType
 from av.error import FFmpegError
 
-from vqafast.errors import CorruptVideo, Unsupported, UnsupportedCodec
+from vqafast.errors import CorruptVideo, CudaError, Unsupported, UnsupportedCodec
 from vqafast.video.bitstream_stats import read_packets
 from vqafast.video.decoder import Decoder
 from vqafast.video.formats import display_size, refuse_hdr
-from vqafast.video.nvdec import described, on_device, open_on_gpu
+from vqafast.video.nvdec import on_device, open_on_gpu, picture_obstacle
 from vqafast.video.open import check_size, open_regular, seekable
 from vqafast.video.picture import PictureReader
 from vqafast.video.run import Run
@@ -85,6 +85,7 @@ class PyAVSource(Closing):
         self._threads = threads or _usable_cpus()
         self._selective = selective
         self._used = self._closed = False
+        self._length: int | None = None
         opened, obstacle = open_on_gpu(file, path, owns_file=owned, gpu=gpu)
         tag = _codec_tag(opened.stream)
         self._pictures = PictureReader(path, tag, opened.aspect, self.warnings)
@@ -93,13 +94,10 @@ class PyAVSource(Closing):
         self._decoder = Decoder(opened, self._threads, self._pictures.warn)
         try:
             refuse_hdr(self._decoder.context.color_trc, tag, path)
-            first = self._first_frame()
-            if gpu is not None and not on_device(first):
-                obstacle = obstacle or f"NVDEC does not decode {described(self._decoder.context)}"
-                if self._decoder.context.is_hwaccel:
-                    opened.hwaccel = None
-                    self._decoder.restart()
-                    first = self._decoder.first_frame()
+            if gpu is None or obstacle is not None:
+                first = self._decoder.first_frame()
+            else:
+                first, obstacle = self._first_of_nvdec()
             if obstacle is not None:
                 self._pictures.warn("decoder_fallback", f"decoded on the CPU: {obstacle}")
             self.info = self._describe(first)
@@ -107,16 +105,23 @@ class PyAVSource(Closing):
             self.close()
             raise
 
-    def _first_frame(self) -> VideoFrame:
-        """First frame; where a hardware decoder gives none at all, the CPU's."""
+    def _first_of_nvdec(self) -> tuple[VideoFrame, str | None]:
+        """First frame, of the CPU where NVDEC cannot be used, and why it cannot."""
+        decoder = self._decoder
+        obstacle: str | None
         try:
-            return self._decoder.first_frame()
-        except (CorruptVideo, UnsupportedCodec):
-            if not self._decoder.context.is_hwaccel:
+            first = decoder.first_frame()
+            obstacle = picture_obstacle(decoder.context, first)
+        except (CorruptVideo, UnsupportedCodec, CudaError) as error:
+            if not decoder.hardware:
                 raise
-            self._decoder.opened.hwaccel = None
-            self._decoder.restart()
-            return self._decoder.first_frame()
+            # The CPU says whether the file is at fault.
+            obstacle = f"NVDEC fails at the first picture ({error})"
+        if obstacle is not None and decoder.hardware:
+            decoder.opened.hwaccel = None
+            decoder.restart()
+            first = decoder.first_frame()
+        return first, obstacle
 
     def close(self) -> None:
         """Release the decoder and the file; frames already handed out stay valid."""
@@ -166,9 +171,11 @@ class PyAVSource(Closing):
         # What was read for the first frame would count as unread packets here.
         self._decoder.restart()
         try:
-            return read_packets(self._decoder)
+            records = read_packets(self._decoder)
         finally:
             self._decoder.restart()
+        self._length = len(records.size)
+        return records
 
     def frames(self, selector: Selector) -> Iterator[Sampled]:
         """Yield the samples chosen by `selector`, in order of time; a source can be read once.
@@ -182,7 +189,10 @@ class PyAVSource(Closing):
             raise Unsupported("a source can be read once: open another one")
         self._used = True
         decoder = self._decoder
-        length = decoder.count_frames() if selector.needs_length else None
+        length = None
+        if selector.needs_length:
+            # Each pass over the container opens it again.
+            length = decoder.count_frames() if self._length is None else self._length
         tick = float(decoder.opened.stream.time_base or 0)
         step = float(1 / (self.info.frame_rate or _DEFAULT_RATE))
         chooser = Chooser(
