@@ -173,6 +173,18 @@ def test_dali_on_the_cpu_gives_nearly_the_same_score(tmp_path: Path) -> None:
     agree(got, Scorer(threads=2).assess(path), 0.5)
 
 
+def test_a_hybrid_model_reads_the_packets_of_what_dali_decodes(tmp_path: Path) -> None:
+    pytest.importorskip("nvidia.dali")
+    path = tmp_path / "x.webm"
+    clips.encode(path, clips.Clip("libvpx-vp9", width=320, height=192, frames=60))
+    got, truth = (
+        Scorer("a2inet-lite-hybrid", decoder=decoder, threads=2).assess(path) for decoder in ("dali", "cpu")
+    )
+    assert got.decoder.startswith("vp9 (DALI ")
+    assert got.bitstream == truth.bitstream != ()
+    agree(got, truth, 0.5)
+
+
 @pytest.mark.skipif(
     find_spec("nvidia.dali") is not None if find_spec("nvidia") else False, reason="DALI is there"
 )

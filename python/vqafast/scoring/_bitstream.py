@@ -10,7 +10,6 @@ from vqafast.errors import Unsupported
 from vqafast.models.registry import DEFAULT
 from vqafast.scoring.assessment import BitstreamValue, WarningNote
 from vqafast.video.bitstream_stats import features
-from vqafast.video.pyav import PyAVSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,10 +48,11 @@ def read(
     if spec.bitstream is None:
         return (), ()
     info = source.info
-    if not isinstance(source, PyAVSource) or info.codec in _UNCODED:
+    records = getattr(source, "packet_records", None)
+    if records is None or info.codec in _UNCODED:
         got = "YUV4MPEG2" if info.container == "yuv4mpegpipe" else f"{info.codec} video"
         raise refuse(spec, info.path, got)
-    found = features(source.packet_records(), *size)
+    found = features(records(), *size)
     values, moved = [], []
     for name, (low, high) in zip(spec.bitstream.features, spec.bitstream.ranges, strict=True):
         value = min(max(found[name], low), high)

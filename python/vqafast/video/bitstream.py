@@ -32,9 +32,16 @@ NOTHING = Coded(False, False, b"")
 
 
 class NalReader:
-    """Reads the NAL units of H.264 or HEVC packets, length-prefixed or Annex B."""
+    """Reads the NAL units of H.264 or HEVC packets, length-prefixed or Annex B.
+
+    Attributes
+    ----------
+    found_picture : bool
+        Whether the packet that was read last holds a slice, and so a picture.
+    """
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
+        self.found_picture = False
         self._hevc = codec == "hevc"
         self._length_size = 0
         self._sublayers = 1
@@ -70,12 +77,15 @@ class NalReader:
     def read(self, data: memoryview) -> Coded:
         """Read a packet up to its first slice."""
         parameters = b""
+        self.found_picture = False
         for unit in self._units(data):
             if len(unit) < 2:
                 continue
             if self._hevc:
                 kind, layer = unit[0] >> 1 & 63, unit[1] & 7
                 if kind < 32:
+                    # Decoders pass over slices of the other types, which are reserved.
+                    self.found_picture = kind < 10 or 16 <= kind <= 21
                     # A sub-layer non-reference picture may serve higher sub-layers: only those
                     # of the highest are free.
                     disposable = layer >= self._sublayers
@@ -88,6 +98,7 @@ class NalReader:
             else:
                 kind = unit[0] & 31
                 if 1 <= kind <= 5:
+                    self.found_picture = True
                     return Coded(kind == 5, True, parameters)
                 if kind in (7, 8, 13, 15):
                     parameters += bytes(unit)

@@ -4,11 +4,13 @@ Of DALI's operators only ``experimental.readers.video`` gives YCbCr; ``decoders.
 numbers, gives RGB by BT.601 whatever the stream says. The reader's list of files is fixed when a pipeline is
 built, it passes over a file that it cannot open without an error, and it decodes in one thread. So every
 file has a pipeline of its own: they decode side by side, and one that fails takes no other file along. NVDEC
-sessions are reused all the same, from DALI's cache in the process.
+decoders outlive a pipeline in DALI's cache, up to 100 idle ones for each GPU. Those of pictures that are not
+cropped serve the next file of the same size; those of cropped ones (1080p of H.264 is) serve none.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import tempfile
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from vqafast.engines.arrays import TorchArrays
 from vqafast.engines.cuda_driver import probe
 from vqafast.errors import EngineUnavailable, InvalidArgument, Unsupported
+from vqafast.video.dali_nvdec import DECODER_SIZES, PictureSize
 from vqafast.video.dali_planes import planes_of_rgb, planes_on_device
 from vqafast.video.source import Closing
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from vqafast.video.dali_plan import Timeline
     from vqafast.video.source import Plane, VideoInfo
 
+VIDEO_LIBRARY = "libnvcuvid.so.1"
 _DEVICE = re.compile(r"cpu|cuda(:[0-9]+)?")
 # Frames per run, and bytes of them: a reader holds about three runs.
 _CHUNK_FRAMES = 8
@@ -77,6 +81,13 @@ class Backend:
             reason = probe().reason
             if reason is not None:
                 raise EngineUnavailable(f"DALI cannot decode on {device}: {reason}")
+            try:
+                ctypes.CDLL(VIDEO_LIBRARY)
+            except OSError as error:
+                raise EngineUnavailable(
+                    f"DALI cannot decode on {device}: the driver's video library cannot be loaded: {error}; "
+                    "in a container, NVIDIA_DRIVER_CAPABILITIES must include video"
+                ) from error
             device = TorchArrays(device).device
             gpu = int(device.partition(":")[2])
         try:
@@ -120,7 +131,12 @@ class RangeReader(Closing):
         self._count = sum(last - first for first, last in ranges)
         most = max(1, _CHUNK_BYTES // (3 * info.width * info.height))
         self._chunk = min(_CHUNK_FRAMES, most, self._count)
-        self._folder = tempfile.TemporaryDirectory(prefix="vqafast-dali-")
+        self._claim_size()
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="vqafast-dali-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise DaliFailed(f"no temporary folder can be made: {error}") from error
+        self._folder_fd: int | None = None
         self._pipe: Any = None
         try:
             self._pipe = self._build(file)
@@ -133,15 +149,30 @@ class RangeReader(Closing):
         """Stop decoding; planes already handed out stay valid."""
         # Without a reference DALI ends its threads, once they have finished the run that they are in.
         self._pipe = None
+        if self._folder_fd is not None:
+            os.close(self._folder_fd)
+            self._folder_fd = None
         self._folder.cleanup()
+
+    def _claim_size(self) -> None:
+        gpu, coded = self._backend.gpu, self._timeline.coded
+        if gpu is None or coded is None:
+            return
+        size = PictureSize(coded, (self._info.width, self._info.height))
+        obstacle = DECODER_SIZES.claim(gpu, self._info.codec, size)
+        if obstacle is not None:
+            raise DaliFailed(obstacle)
 
     def _build(self, file: BinaryIO) -> Any:
         # As Any: the type checker must be content with DALI's annotations and without them.
         dali: Any = import_module("nvidia.dali")
         # DALI keeps its index of a file for ever, under the file's name: a name that was used for another
         # file would bring that one's index. The link leads to the file that was checked, not to a path.
-        link = os.path.join(self._folder.name, "video")
-        os.symlink(f"/proc/self/fd/{file.fileno()}", link)
+        name = os.path.basename(self._folder.name)
+        os.symlink(f"/proc/self/fd/{file.fileno()}", os.path.join(self._folder.name, name))
+        # In its list a name ends at white space, which the folder's own may hold.
+        self._folder_fd = os.open(self._folder.name, os.O_RDONLY | os.O_DIRECTORY)
+        link = f"/proc/self/fd/{self._folder_fd}/{name}"
         # Behind its last sample the reader starts over, and it reads ahead. What it reads then are the
         # first frames of the file, the cheapest to decode.
         spare = (0, min(len(self._timeline.ticks), 3 * self._chunk))

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from vqafast.video.bitstream import NalReader
+from vqafast.video.dali_container import declared_size
+from vqafast.video.dali_nvdec import beyond_nvdec
 from vqafast.video.decoder import Decoder
+from vqafast.video.nvdec import codec_obstacle
 from vqafast.video.open import open_video
 from vqafast.video.timeline import Chooser, Clock
 from vqafast.video.vpx import read_vp8, read_vp9
@@ -36,9 +39,11 @@ CPU_CODECS = ("vp8", "vp9")
 _MP4, _MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
 # Each is known by the first bytes of the file. DALI's FFmpeg has every demuxer and opens what a playlist
 # or script names; a container that is found by likeness, as MPEG-TS is, may be such a script to it.
-_CONTAINERS = frozenset({_MP4, _MATROSKA, "flv", "ivf"})
-# Those in which FFmpeg seeks to the very key frame that it is asked for.
+_CONTAINERS = frozenset({_MP4, _MATROSKA, "ivf"})
+# Those in which FFmpeg seeks by an index of key frames.
 _INDEXED = frozenset({_MP4, _MATROSKA})
+# On a GPU DALI keeps the timestamp of a picture that waits for its turn as int32.
+_MOST_TICKS = 1 << 31
 # DALI reads frame numbers as float32.
 _MOST_FRAMES = 1 << 24
 _DEFAULT_RATE = 25.0  # as PyAVSource takes it
@@ -62,14 +67,20 @@ class Timeline:
         Seconds per unit of `ticks`.
     step : float
         Nominal interval of frames in seconds.
+    keys : ndarray of int64
+        Timestamps of the key frames.
     seekable : bool
-        Whether decoding may begin at any key frame.
+        Whether decoding may begin at any key frame, where the container leads to it.
+    coded : (int, int) or None
+        Width and height of the pictures before they are cropped; read for a GPU only.
     """
 
     ticks: NDArray[np.int64]
     tick: float
     step: float
+    keys: NDArray[np.int64]
     seekable: bool
+    coded: tuple[int, int] | None
 
     def chooser(self, selector: Selector) -> Chooser:
         """Make the chooser of `PyAVSource.frames`, to be shown `ticks` in order."""
@@ -91,6 +102,12 @@ class Timeline:
             return [(0, int(wanted[-1]) + 1)]
         return merged_ranges(wanted, _MOST_RANGES)
 
+    def sought(self, ranges: list[tuple[int, int]]) -> NDArray[np.int64]:
+        """Timestamps of the key frames to which DALI may seek for `ranges`, ascending."""
+        begins = self.ticks[[first for first, _ in ranges]]
+        before = np.searchsorted(self.keys, begins, side="right") - 1
+        return self.keys[np.unique(before[before > 0])]
+
 
 def merged_ranges(wanted: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
     """At most `most` ranges ``first .. last - 1`` that cover `wanted`, split at the largest gaps."""
@@ -110,7 +127,7 @@ def check_headers(source: PyAVSource, codecs: tuple[str, ...]) -> None:
     if info.codec not in codecs:
         raise NotForDali(f"the codec must be one of {', '.join(codecs)}, got {info.codec}")
     if info.container not in _CONTAINERS:
-        raise NotForDali(f"the container must be MP4, Matroska, FLV or IVF, got {info.container}")
+        raise NotForDali(f"the container must be MP4, Matroska or IVF, got {info.container}")
     if info.layout.name != "yuv420p" or "pixel_format_converted" in said:
         raise NotForDali(f"pictures must be 4:2:0 in 8 bits, got {info.layout.name}")
     if info.width % 2 or info.height % 2:
@@ -129,6 +146,12 @@ def read_timeline(file: BinaryIO, info: VideoInfo, *, gpu: bool) -> Timeline:
         Those of opening a file.
     """
     faults: list[str] = []
+    # DALI makes room for pictures of the size that the container has, and fills it with those of the stream.
+    declared, size = declared_size(file, info.container), (info.width, info.height)
+    if declared != size:
+        raise NotForDali(
+            f"pictures must be {declared[0]}x{declared[1]} as the container says, got {size[0]}x{size[1]}"
+        )
     file.seek(0)
     opened = open_video(file, info.path, owns_file=False)
     decoder = Decoder(opened, 1, lambda _code, message: faults.append(message))
@@ -137,7 +160,11 @@ def read_timeline(file: BinaryIO, info: VideoInfo, *, gpu: bool) -> Timeline:
             raise NotForDali("the file holds several video streams")
         if decoder.context.field_order > 1:
             raise NotForDali("the video is interlaced")
-        packets = _Packets(info, _header_check(info, gpu=gpu), decoder.context.extradata)
+        obstacle = codec_obstacle(decoder.context) if gpu else None
+        if obstacle is not None:
+            raise NotForDali(obstacle)
+        coded = _coded_size(decoder, info.codec) if gpu else None
+        packets = _Packets(info, decoder.context.extradata, gpu=gpu)
         for packet in decoder.packets():
             packets.add(packet)
         if faults or decoder.unread:
@@ -145,19 +172,31 @@ def read_timeline(file: BinaryIO, info: VideoInfo, *, gpu: bool) -> Timeline:
         tick = float(opened.stream.time_base or 0)
         step = float(1 / info.frame_rate) if info.frame_rate else 1 / _DEFAULT_RATE
         alone = len(opened.container.streams) == 1
-        return packets.timeline(tick, step, alone=alone)
+        return packets.timeline(tick, step, coded, alone=alone)
     finally:
         decoder.close()
+
+
+def _coded_size(decoder: Decoder, codec: str) -> tuple[int, int]:
+    """Width and height of the first picture before it is cropped, within NVDEC's limits."""
+    decoder.first_frame()
+    coded = decoder.context.coded_width, decoder.context.coded_height
+    obstacle = beyond_nvdec(codec, coded)
+    if obstacle is not None:
+        raise NotForDali(obstacle)
+    return coded
 
 
 class _Packets:
     """Takes packets in decoding order, and refuses a stream at the first that DALI would miscount."""
 
-    def __init__(self, info: VideoInfo, check: Callable[[memoryview], None], extradata: bytes | None) -> None:
+    def __init__(self, info: VideoInfo, extradata: bytes | None, *, gpu: bool) -> None:
         self._info = info
-        self._check = check
-        self._nal = NalReader(info.codec, extradata).read if info.codec in ("h264", "hevc") else None
+        self._gpu = gpu
+        self._check = _header_check(info, gpu=gpu)
+        self._nal = NalReader(info.codec, extradata) if info.codec in ("h264", "hevc") else None
         self._raw = array("q")
+        self._keys = array("q")
         self._parameters = b""
         self._seekable = info.container in _INDEXED
 
@@ -170,6 +209,8 @@ class _Packets:
             raise NotForDali("a packet is damaged")
         if raw is None or raw < 0:
             raise NotForDali("a frame has a negative timestamp" if raw else "a frame has no timestamp")
+        if self._gpu and raw >= _MOST_TICKS:
+            raise NotForDali(f"timestamps must be less than {_MOST_TICKS} ticks, got {raw}")
         if not self._raw and not packet.is_keyframe:
             raise NotForDali("the first frame is no key frame")
         if self._raw and raw <= self._raw[0]:
@@ -181,7 +222,10 @@ class _Packets:
         data = memoryview(packet)
         self._check(data)
         if self._nal is not None:
-            coded = self._nal(data)
+            coded = self._nal.read(data)
+            if self._gpu and not self._nal.found_picture:
+                # Its timestamp would go to the next picture, and so on to the end.
+                raise NotForDali("a packet holds no picture")
             if coded.parameters and self._parameters not in (b"", coded.parameters):
                 raise NotForDali("the coding parameters change")
             self._parameters = coded.parameters or self._parameters
@@ -191,8 +235,10 @@ class _Packets:
         elif self._raw and raw <= self._raw[-1]:
             raise NotForDali("the timestamps go back")
         self._raw.append(raw)
+        if packet.is_keyframe:
+            self._keys.append(raw)
 
-    def timeline(self, tick: float, step: float, *, alone: bool) -> Timeline:
+    def timeline(self, tick: float, step: float, coded: tuple[int, int] | None, *, alone: bool) -> Timeline:
         """Give what was collected; `alone` when the container holds nothing else."""
         ticks = np.sort(np.frombuffer(self._raw, np.int64))
         if not len(ticks) or tick <= 0:
@@ -200,7 +246,8 @@ class _Packets:
         if (np.diff(ticks) == 0).any():
             raise NotForDali("frames share a timestamp")
         self._refuse_truncated(float(ticks[-1] - ticks[0]) * tick + step, step, alone=alone)
-        return Timeline(ticks, tick, step, self._seekable)
+        keys = np.sort(np.frombuffer(self._keys, np.int64))
+        return Timeline(ticks, tick, step, keys, self._seekable, coded)
 
     def _refuse_truncated(self, end: float, step: float, *, alone: bool) -> None:
         """Leave to PyAVSource whatever it could call truncated, at the least."""
