@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/built_package.sh asan build/asan
 "$build/parallel_test"
+"$build/cuda_emulation_test"
 
 cxx=${CXX:-c++}
 # Python itself leaks on purpose.
