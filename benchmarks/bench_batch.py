@@ -97,8 +97,8 @@ def main() -> None:
         "",
         f"{options.count} clips of {options.seconds:g} s, 720p H.264; medians of {options.rounds} "
         f"interleaved rounds. {machine['cpu']}, {machine['cores']} cores, commit {machine['commit']}. "
-        "Shares are of the time from a worker's word that it begins to its answer: decoding and network overlap; "
-        "what lies outside of scoring is pipe and pickling.",
+        "Shares are of the time from a worker's word that it begins to its answer: "
+        "decoding and network overlap; what lies outside of scoring is pipe and pickling.",
         "",
         "| | files/s | against the loop | start and end, s | decoding and network | outside of scoring |",
         "|--|--|--|--|--|--|",

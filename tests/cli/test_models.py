@@ -148,6 +148,23 @@ def test_export_of_tensorrt_plans_needs_a_gpu(model: Path, tmp_path: Path) -> No
     assert "tensorrt needs an NVIDIA GPU" in refused.stderr
 
 
+def test_what_finds_exported_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another precision or batch would build plans of its own."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("torch")
+    from tests.engines.fake_tensorrt import Script, install
+
+    install(monkeypatch, Script())
+    out = tmp_path / "my plans"
+    asked = ("--format", "tensorrt", "--device", "cuda:0", "--precision", "f16", "--batch", 4)
+    got = models("export", "a2inet-lite", "--out", out, *asked)
+    assert got.exit_code == 0
+    assert got.stdout.splitlines()[-1] == (
+        f"VQAFAST_CACHE='{out}' vqafast score --model a2inet-lite --engine tensorrt --device cuda:0 "
+        "--precision f16 --batch 4 ... finds them"
+    )
+
+
 def test_bare_command_explains_itself() -> None:
     got = models()
     assert got.exit_code == 0

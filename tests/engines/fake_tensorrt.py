@@ -1,14 +1,17 @@
 """A stand-in for tensorrt and for torch's CUDA streams, on this machine's memory.
 
 It reads ONNX graphs with the onnx package and computes them at the addresses it is given, so that names,
-shapes, types and memory must be right. `test_tensorrt_contract` holds its names against the real package.
+shapes, types and memory must be right. `test_tensorrt_contract` holds its names against the real packages.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import sys
+import threading
+import weakref
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,13 +21,16 @@ import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from vqafast.engines import tensorrt_plan
+from vqafast.engines import call_graphs, tensorrt_plan
 from vqafast.engines.cuda_driver import DriverProbe, Gpu
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from .fake_builder import HEADER, builder_half, unpacked
+from .fake_cuda import CAPTURE, Cuda, Stream
 
-HEADER = b"PLAN"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Cuda", "Script", "Stream", "fake_tensorrt", "install"]
 
 
 @dataclass
@@ -37,79 +43,16 @@ class Script:
     refuse_plans: int = 0
     refuse: set[str] = field(default_factory=set)
     timing_mismatch: bool = False
+    #: Of a build; `step` is called in each, and the build ends where the monitor says so.
+    steps: int = 1
+    step: Callable[[], None] = lambda: None
+    cancelled: int = 0
     built: list[SimpleNamespace] = field(default_factory=list)
     contexts: list[Any] = field(default_factory=list)
     log: list[tuple[Any, ...]] = field(default_factory=list)
     capturing: Any = None
     replays: int = 0
-
-
-class Stream:
-    def __init__(self, script: Script, handle: int) -> None:
-        self.cuda_stream = handle
-        self._script = script
-
-    def wait_stream(self, other: Stream) -> None:
-        self._script.log.append(("wait", self.cuda_stream, other.cuda_stream))
-
-    def synchronize(self) -> None:
-        self._script.log.append(("synchronize", self.cuda_stream))
-
-
-class Cuda:
-    """`torch.cuda`, as far as it is used."""
-
-    free = 8 << 30
-
-    def __init__(self, script: Script) -> None:
-        self.default = Stream(script, 0)
-        self._current = self.default
-        self._script = script
-
-    def device(self, _: str) -> Any:
-        return contextlib.nullcontext()
-
-    def Stream(self, _: str) -> Stream:  # noqa: N802
-        return Stream(self._script, 77)
-
-    def current_stream(self) -> Stream:
-        return self._current
-
-    @contextlib.contextmanager
-    def stream(self, stream: Stream) -> Iterator[None]:
-        before, self._current = self._current, stream
-        try:
-            yield
-        finally:
-            self._current = before
-
-    def mem_get_info(self) -> tuple[int, int]:
-        return self.free, 2 * self.free
-
-    def CUDAGraph(self) -> Any:  # noqa: N802
-        calls: list[Callable[[], None]] = []
-
-        def replay() -> None:
-            self._script.replays += 1
-            assert calls
-            for call in calls:
-                call()
-
-        return SimpleNamespace(calls=calls, replay=replay)
-
-    @contextlib.contextmanager
-    def graph(self, graph: Any, *, capture_error_mode: str) -> Iterator[None]:
-        assert capture_error_mode == "thread_local"
-        assert self._script.log[-1][0] == "synchronize"
-        # As torch's: on an error in the end of the capture its stream stays the current one.
-        self._current = Stream(self._script, 99)
-        self._script.capturing = graph
-        try:
-            yield
-        finally:
-            self._script.capturing = None
-            if not graph.calls:
-                raise RuntimeError("operation failed due to a previous error during capture")
+    local: threading.local = field(default_factory=threading.local)
 
 
 def at(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -128,6 +71,21 @@ def fake_tensorrt(script: Script) -> Any:
         def log(self, severity: int, msg: str) -> None:
             raise NotImplementedError
 
+    loggers: list[weakref.ref[Any]] = []
+
+    def registered(logger: Any) -> Callable[[int, str], None]:
+        if not loggers:
+            loggers.append(weakref.ref(logger))
+
+        def tell(severity: int, msg: str) -> None:
+            first = loggers[0]()
+            assert first is not None, "the real one calls what is freed"
+            # What is raised in a callback is lost.
+            with contextlib.suppress(BaseException):
+                first.log(severity, msg)
+
+        return tell
+
     class DataType:
         FLOAT, HALF, INT64 = "FLOAT", "HALF", "INT64"
 
@@ -136,22 +94,25 @@ def fake_tensorrt(script: Script) -> Any:
 
     class Runtime:
         def __init__(self, logger: Any) -> None:
-            self._logger = logger
+            self._tell = registered(logger)
             for error in script.start_errors:
-                logger.log(ILogger.ERROR, error)
+                self._tell(ILogger.ERROR, error)
 
         def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
             assert not script.start_errors, "the real one ends the process"
             if script.refuse_plans or not serialized_engine.startswith(HEADER):
                 script.refuse_plans -= 1
-                self._logger.log(ILogger.ERROR, "Serialization assertion failed")
+                self._tell(ILogger.ERROR, "Serialization assertion failed")
                 return None
-            return ICudaEngine(serialized_engine[len(HEADER) :])
+            return ICudaEngine(*unpacked(serialized_engine), self._tell)
 
     class ICudaEngine:
-        device_memory_size_v2 = 512
+        #: Enough for the largest shapes of all profiles, which nobody has.
+        device_memory_size_v2 = 1 << 20
 
-        def __init__(self, graph: bytes) -> None:
+        def __init__(self, profiles: list[Any], graph: bytes, tell: Any = None) -> None:
+            self._profiles = profiles
+            self._tell = tell
             self._graph = onnx.load_from_string(graph)
             body = self._graph.graph
             self._tensors = {v.name: v.type.tensor_type for v in (*body.input, *body.output)}
@@ -181,6 +142,7 @@ def fake_tensorrt(script: Script) -> Any:
     class IExecutionContext:
         def __init__(self, engine: ICudaEngine) -> None:
             self._engine = engine
+            self._profile: int | None = None
             self._shapes: dict[str, tuple[int, ...]] = {}
             self._addresses: dict[str, int] = {}
             self._memory = (0, 0)
@@ -189,16 +151,31 @@ def fake_tensorrt(script: Script) -> Any:
         def set_device_memory(self, memory: int, size: int) -> None:
             self._memory = (memory, size)
 
+        def update_device_memory_size_for_shapes(self) -> int:
+            assert set(self._shapes) == set(self._engine._inputs)
+            return 0 if "size" in script.refuse else self._needed()
+
+        def _needed(self) -> int:
+            return 64 * sum(math.prod(shape) for shape in self._shapes.values())
+
         def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
             assert stream_handle != 0
-            return profile_index == 0 and "profile" not in script.refuse
+            if "profile" in script.refuse or profile_index >= max(1, len(self._engine._profiles)):
+                raise RuntimeError("Error in set optimization profile async.")
+            self._profile = profile_index
+            return True
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
             self._shapes[name] = shape
+            assert self._profile is not None
+            if self._engine._profiles:
+                low, _, high = self._engine._profiles[self._profile][name]
+                assert all(a <= d <= b for a, d, b in zip(low, shape, high, strict=True))
             return "shape" not in script.refuse
 
         def infer_shapes(self) -> list[str]:
             if "infer" in script.refuse:
+                self._engine._tell(ILogger.ERROR, "IShapeLayer: 3 and 5")
                 raise RuntimeError("dimensions do not broadcast")
             return [n for n in self._engine._inputs if n not in self._shapes or "missing" in script.refuse]
 
@@ -217,14 +194,15 @@ def fake_tensorrt(script: Script) -> Any:
 
         def execute_async_v3(self, stream_handle: int) -> bool:
             assert stream_handle != 0
-            assert self._memory[1] == ICudaEngine.device_memory_size_v2
+            enough = ICudaEngine.device_memory_size_v2 if "size" in script.refuse else self._needed()
+            assert self._memory[1] >= enough
             if script.capturing is None:
                 script.log.append(("execute", stream_handle))
                 if "execute" in script.refuse:
                     return False
                 self._compute(dict(self._shapes), dict(self._addresses))
                 return True
-            assert stream_handle == 99
+            assert stream_handle == CAPTURE
             if "capture" in script.refuse:
                 return False
             shapes, addresses = dict(self._shapes), dict(self._addresses)
@@ -238,128 +216,18 @@ def fake_tensorrt(script: Script) -> Any:
             for name, value in zip(names, self._engine._evaluator.run(names, feeds), strict=True):
                 at(addresses[name], value.shape, value.dtype)[...] = value
 
-    class INetworkDefinition:
-        def __init__(self, flags: int) -> None:
-            self._flags = flags
-            self._engine: Any = None
+    def inputs_of(graph: bytes) -> list[Any]:
+        engine = ICudaEngine([], graph)
+        return [SimpleNamespace(name=n, shape=engine.get_tensor_shape(n)) for n in engine._inputs]
 
-        @property
-        def num_inputs(self) -> int:
-            return len(self._engine._inputs)
-
-        def get_input(self, index: int) -> Any:
-            name = self._engine._inputs[index]
-            return SimpleNamespace(name=name, shape=self._engine.get_tensor_shape(name))
-
-    class OnnxParser:
-        def __init__(self, network: INetworkDefinition, logger: Any) -> None:
-            self._network = network
-
-        @property
-        def num_errors(self) -> int:
-            return len(script.parse_errors)
-
-        def get_error(self, index: int) -> Any:
-            return script.parse_errors[index]
-
-        def parse(self, model: bytes) -> bool:
-            if script.parse_errors:
-                return False
-            self._network._graph = model
-            self._network._engine = ICudaEngine(model)
-            return True
-
-    class IOptimizationProfile:
-        def __init__(self) -> None:
-            self._shapes: dict[str, Any] = {}
-
-        def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:  # noqa: A002
-            self._shapes[input] = (min, opt, max)
-
-    class ITimingCache:
-        def __init__(self, data: bytes) -> None:
-            self._data = data
-
-        def serialize(self) -> bytes:
-            return self._data + b"+"
-
-    class IBuilderConfig:
-        builder_optimization_level = -1
-
-        def __init__(self) -> None:
-            self._flags = {"TF32"}
-            self._pools: dict[str, int] = {}
-            self._profiles: list[Any] = []
-            self._timing: Any = None
-
-        def set_memory_pool_limit(self, pool: str, pool_size: int) -> None:
-            self._pools[pool] = pool_size
-
-        def clear_flag(self, flag: str) -> None:
-            self._flags.remove(flag)
-
-        def add_optimization_profile(self, profile: Any) -> int:
-            self._profiles.append(profile._shapes)
-            return -1 if "add" in script.refuse else len(self._profiles) - 1
-
-        def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
-            return ITimingCache(serialized_timing_cache)
-
-        def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
-            assert not ignore_mismatch
-            if script.timing_mismatch and cache._data:
-                return False
-            self._timing = cache
-            return True
-
-        def get_timing_cache(self) -> ITimingCache:
-            return self._timing
-
-    class Builder:
-        def __init__(self, logger: Any) -> None:
-            if "builder" in script.refuse:
-                raise TypeError("pybind11::init(): factory function returned nullptr")
-            self._logger = logger
-
-        def create_network(self, flags: int) -> INetworkDefinition:
-            return INetworkDefinition(flags)
-
-        def create_builder_config(self) -> IBuilderConfig:
-            return IBuilderConfig()
-
-        def create_optimization_profile(self) -> IOptimizationProfile:
-            return IOptimizationProfile()
-
-        def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
-            self._logger.log(ILogger.WARNING, "a warning")
-            self._logger.log(ILogger.INFO, "chatter")
-            if script.build_error is not None:
-                self._logger.log(ILogger.ERROR, script.build_error)
-                return None
-            script.built.append(
-                SimpleNamespace(
-                    graph=network._graph,
-                    network_flags=network._flags,
-                    level=config.builder_optimization_level,
-                    flags=config._flags,
-                    pools=config._pools,
-                    profiles=config._profiles,
-                    timing=config._timing._data,
-                )
-            )
-            return HEADER + network._graph
-
-    enums = {
-        "BuilderFlag": SimpleNamespace(TF32="TF32"),
-        "MemoryPoolType": SimpleNamespace(WORKSPACE="WORKSPACE"),
-        "NetworkDefinitionCreationFlag": SimpleNamespace(STRONGLY_TYPED=1),
-        "ExecutionContextAllocationStrategy": SimpleNamespace(USER_MANAGED="USER_MANAGED"),
-    }
-    classes = (
-        ILogger, DataType, TensorIOMode, Runtime, ICudaEngine, IExecutionContext, Builder, INetworkDefinition,
-        OnnxParser, IOptimizationProfile, ITimingCache, IBuilderConfig,
-    )  # fmt: skip
-    return SimpleNamespace(__version__="11.4.0.106", **{c.__name__: c for c in classes}, **enums)
+    strategies = SimpleNamespace(USER_MANAGED="USER_MANAGED")
+    classes = (ILogger, DataType, TensorIOMode, Runtime, ICudaEngine, IExecutionContext)
+    return SimpleNamespace(
+        __version__="11.4.0.106",
+        ExecutionContextAllocationStrategy=strategies,
+        **{c.__name__: c for c in classes},
+        **builder_half(script, inputs_of, registered, ILogger),
+    )
 
 
 def install(monkeypatch: Any, script: Script) -> Cuda:
@@ -368,7 +236,15 @@ def install(monkeypatch: Any, script: Script) -> Cuda:
     gpu = Gpu(0, "NVIDIA H100", (9, 0), 80 << 30)
     monkeypatch.setattr(tensorrt_plan, "probe", lambda: DriverProbe((gpu,), (13, 0), None))
     monkeypatch.setattr(tensorrt_plan, "TorchArrays", lambda device: SimpleNamespace(device="cpu"))
+    # A failure is remembered for the device, which is every test's.
+    monkeypatch.setattr(call_graphs, "_failed", {})
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *_: None, raising=False)
+    record = lambda tensor, stream: script.log.append(("record", stream.cuda_stream))  # noqa: E731
+    monkeypatch.setattr(torch.Tensor, "record_stream", record)
     cuda = Cuda(script)
-    for name in ("device", "Stream", "current_stream", "stream", "mem_get_info", "CUDAGraph", "graph"):
+    for name in (
+        "device", "Stream", "current_stream", "stream", "mem_get_info", "empty_cache", "graph_pool_handle",
+        "CUDAGraph", "graph",
+    ):  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
     return cuda

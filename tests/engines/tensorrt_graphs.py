@@ -17,7 +17,9 @@ FLOAT = onnx.TensorProto.FLOAT
 PROFILES = {"a": Shapes((1, 4), (2, 4), (40, 4)), "b": Shapes((1, 4), (2, 4), (40, 4))}
 
 
-def model(factor: float = 3.0, static: bool = False, kind: int = FLOAT) -> bytes:
+def model(
+    factor: float = 3.0, static: bool = False, kind: int = FLOAT, dims: list[str | int] | None = None
+) -> bytes:
     """Two inputs and two outputs that cannot be taken for each other: total = a + factor b, less = a - b."""
     make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     nodes = [
@@ -25,7 +27,7 @@ def model(factor: float = 3.0, static: bool = False, kind: int = FLOAT) -> bytes
         make("Add", ["a", "scaled"], ["total"]),
         make("Sub", ["a", "b"], ["less"]),
     ]
-    dims = [2 if static else "N", 4]
+    dims = dims or [2 if static else "N", 4]
     body = onnx.helper.make_graph(
         nodes,
         "g",
@@ -38,9 +40,9 @@ def model(factor: float = 3.0, static: bool = False, kind: int = FLOAT) -> bytes
     return data
 
 
-def pair(rows: int = 2, seed: int = 0) -> dict[str, Any]:
+def pair(rows: int = 2, seed: int = 0, columns: int = 4) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(rows, 4, generator=generator) for name in ("b", "a")}
+    return {name: torch.randn(rows, columns, generator=generator) for name in ("b", "a")}
 
 
 def check(engine: TensorRtEngine, inputs: dict[str, Any], factor: float = 3.0) -> None:

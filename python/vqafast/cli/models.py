@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,7 +79,9 @@ def export(
         for path in paths:
             print(printable(str(path)))
         if form == "tensorrt":
-            print(f"VQAFAST_CACHE={out} vqafast score --device cuda --engine tensorrt ... finds them")
+            command = f"VQAFAST_CACHE={shlex.quote(str(out))} vqafast score --model {shlex.quote(model)}"
+            asked = f"--engine tensorrt --device {device} --precision {precision} --batch {batch}"
+            print(printable(f"{command} {asked} ... finds them"))
 
 
 @app.command("add")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vqafast.errors import InvalidArgument
+from vqafast.errors import CudaError, InvalidArgument
 
 from .base import check_names
+from .call_graphs import CallGraphs, Recording
 from .tensorrt_plan import Plan, build_plan
-from .tensorrt_session import Context, Session
-from .torch_engine import MAX_GRAPHS
+from .tensorrt_session import NoContext, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,13 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorRtEngine", "build_plan"]
 
+# TensorRT reads inputs from addresses that are multiples of this.
+_ALIGNMENT = 256
+
 
 class TensorRtEngine:
     """An ONNX graph built for one GPU. Building takes minutes, once: plans are kept, see `PlanCache`.
 
     On a stream of the caller's own the work is enqueued there. TensorRT must not have the default
     stream: for callers on that one it works on a stream of its own, and the streams wait for each
-    other. From the second call with the same shapes on, a call is replayed as one CUDA graph.
+    other. From the second call with the same shapes on, a call is replayed as one CUDA graph. Memory is
+    taken for the largest shapes that were there so far.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ class TensorRtEngine:
         "f32" is without TF32. "f16" builds `half_graph`: outputs are half too.
     profiles : mapping of str to Shapes, optional
         Of each input with dynamic dimensions. TensorRT tunes for the usual shape, and takes no shape
-        outside of smallest and largest.
+        outside of smallest and largest. `ShapeRanges` are several of these.
     cache : PlanCache, optional
         Default: `PlanCache()`.
     cuda_graphs : bool
@@ -75,15 +77,14 @@ class TensorRtEngine:
         self._precision = precision
         self._name = "tensorrt " + ".".join(plan.key.tensorrt.split(".")[:3])
         self._notes = plan.notes
-        self._capture = cuda_graphs
-        # None after the first call with these shapes, False where capturing failed.
-        self._graphs: OrderedDict[tuple[Any, ...], _Captured | bool | None] = OrderedDict()
         self._last: Any = None
+        self._graphs: CallGraphs | None = None
         engine = plan.engine()
-        with self._torch.cuda.device(self.device):
-            self._side = self._torch.cuda.Stream(self.device)
-            self._session = Session(plan, engine, self._side)
-            self._context = self._session.context()
+        with plan.cuda.device(self.device):
+            self._side = plan.cuda.Stream(self.device)
+            self._session = Session(plan, engine, self._side, self._drop_graphs)
+            if cuda_graphs:
+                self._graphs = CallGraphs(torch, self.device, self._session.run, self._recording)
 
     @property
     def name(self) -> str:
@@ -128,7 +129,7 @@ class TensorRtEngine:
     @property
     def notes(self) -> tuple[str, ...]:
         """What did not go as it should, and was done in another way."""
-        return tuple(self._notes)
+        return (*self._notes, *(() if self._graphs is None else self._graphs.notes))
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Compute every output; see `Engine.run`. The tensors are ready in the order of the caller's stream.
@@ -139,93 +140,93 @@ class TensorRtEngine:
             Also for a shape outside of the profile.
         EngineUnavailable
             When TensorRT fails.
+        CudaError
+            When the GPU's memory is full.
         """
         check_names(self._name, self.inputs, inputs)
+        self._check(inputs)
         cuda = self._torch.cuda
         with self._torch.inference_mode(), cuda.device(self.device):
-            tensors = tuple(self._prepared(name, inputs[name]) for name in self.inputs)
-            caller = cuda.current_stream()
-            stream = caller if caller.cuda_stream != 0 else self._side
-            if stream is not caller:
-                stream.wait_stream(caller)
-            if self._last is not None and self._last != caller:
-                # Calls share memory: on another stream this one must not overtake the one before.
-                stream.wait_stream(self._last)
-            with cuda.stream(stream):
-                results = self._replayed(tensors) if self._capture else self._context.run(tensors)
-            if stream is not caller:
-                caller.wait_stream(stream)
-            self._last = caller
+            try:
+                results = self._ordered(inputs)
+            except self._torch.OutOfMemoryError as e:
+                shapes = {name: tuple(inputs[name].shape) for name in self.inputs}
+                raise CudaError(
+                    f"{self._name}: {self.device} has no memory for {shapes}; score fewer videos at once: "
+                    f"{str(e).splitlines()[0]}"
+                ) from e
         return dict(zip(self.outputs, results, strict=True))
 
-    def _prepared(self, name: str, tensor: Any) -> Any:
+    def _check(self, inputs: Mapping[str, Any]) -> None:
         torch = self._torch
-        wanted = self._session.dtypes[name]
-        good = isinstance(tensor, torch.Tensor) and tensor.device == torch.device(self.device)
-        if not good or tensor.dtype not in (torch.float32, wanted):
-            kind = "" if wanted == torch.float32 else " or float16"
-            got = f"{tensor.dtype} on {tensor.device}" if hasattr(tensor, "dtype") else type(tensor).__name__
-            raise InvalidArgument(
-                f"{self._name}: input {name!r} must be a float32{kind} tensor on {self.device}, got {got}"
-            )
-        smallest, largest = self._session.limits[name]
-        shape = tuple(tensor.shape)
-        inside = len(shape) == len(smallest) and all(
-            a <= d <= b for a, d, b in zip(smallest, shape, largest, strict=True)
-        )
-        if not inside:
-            raise InvalidArgument(
-                f"{self._name}: shape of input {name!r} must be from {smallest} to {largest}, got {shape}"
-            )
-        return tensor.to(dtype=wanted).contiguous()
-
-    def _replayed(self, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
-        key = tuple(tuple(t.shape) for t in tensors)
-        if key not in self._graphs:
-            self._graphs[key] = None
-            if len(self._graphs) > MAX_GRAPHS:
-                # It may still be running.
-                self._torch.cuda.current_stream().synchronize()
-                self._graphs.popitem(last=False)
-            return self._context.run(tensors)
-        self._graphs.move_to_end(key)
-        captured = self._graphs[key]
-        if captured is None:
-            captured = self._graphs[key] = self._captured(tensors)
-            if isinstance(captured, _Captured):
-                return captured.outputs
-        if not isinstance(captured, _Captured):
-            return self._context.run(tensors)
-        for static, tensor in zip(captured.inputs, tensors, strict=True):
-            static.copy_(tensor)
-        captured.graph.replay()
-        return captured.outputs
-
-    def _captured(self, tensors: tuple[Any, ...]) -> _Captured | bool:
-        """Capture a call, of which the outputs are then there too; False when that is not possible."""
-        cuda = self._torch.cuda
-        static = tuple(t.clone() for t in tensors)
-        graph = cuda.CUDAGraph()
+        for name in self.inputs:
+            tensor, wanted = inputs[name], self._session.dtypes[name]
+            good = isinstance(tensor, torch.Tensor) and tensor.device == torch.device(self.device)
+            if not good or tensor.dtype not in (torch.float32, wanted):
+                kind = "" if wanted == torch.float32 else " or float16"
+                got = type(tensor).__name__
+                if hasattr(tensor, "dtype"):
+                    got = f"{tensor.dtype} on {tensor.device}"
+                raise InvalidArgument(
+                    f"{self._name}: input {name!r} must be a float32{kind} tensor on {self.device}, got {got}"
+                )
         try:
-            # Another shape in the same context would make the graph invalid.
-            context = self._session.context()
+            self._session.profile({name: tuple(inputs[name].shape) for name in self.inputs})
+        except InvalidArgument as e:
+            raise InvalidArgument(f"{self._name}: {e}") from None
+
+    def _ordered(self, inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Compute behind what the caller's stream does, and behind the call before."""
+        cuda = self._torch.cuda
+        tensors = tuple(self._prepared(name, inputs[name]) for name in self.inputs)
+        caller = cuda.current_stream()
+        stream = caller if caller.cuda_stream != 0 else self._side
+        if stream is not caller:
+            stream.wait_stream(caller)
+        if self._last is not None and self._last != caller:
+            # Calls share memory: on another stream this one must not overtake the one before.
+            stream.wait_stream(self._last)
+        with cuda.stream(stream):
+            results = self._computed(tensors)
+        if stream is not caller:
+            caller.wait_stream(stream)
+            for result in results:
+                # Their memory is the side stream's, which would use it again while the caller reads.
+                result.record_stream(caller)
+        self._last = caller
+        return results
+
+    def _prepared(self, name: str, tensor: Any) -> Any:
+        whole = tensor.to(dtype=self._session.dtypes[name]).contiguous()
+        return whole.clone() if whole.data_ptr() % _ALIGNMENT else whole
+
+    def _computed(self, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self._graphs is not None:
+            try:
+                return self._graphs.run(tensors)
+            except NoContext as e:
+                # Each graph needs one of its own.
+                self._notes.append(f"{self._name} runs without CUDA graphs: {e}")
+            self._graphs.drop()
+            self._graphs = None
+        return self._session.run(tensors)
+
+    def _recording(self, static: tuple[Any, ...]) -> Recording:
+        shapes = {name: tuple(t.shape) for name, t in zip(self.inputs, static, strict=True)}
+        # Another shape in the same context would make the graph invalid.
+        context = self._session.context(self._session.profile(shapes))
+        outputs: list[Any] = []
+
+        def warm_up() -> None:
             # TensorRT does what new shapes need in the first call, and no graph may hold that.
-            outputs = context.run(static)
-            cuda.current_stream().synchronize()
-            # Other threads go on to decode, which allocates: only this thread's calls are watched.
-            # The outer one restores the stream also after a failure, which torch's capture does not.
-            with cuda.stream(cuda.current_stream()), cuda.graph(graph, capture_error_mode="thread_local"):
-                context.launch()
-        except RuntimeError as e:
-            shapes = [tuple(t.shape) for t in tensors]
-            self._notes.append(f"{self._name} runs without a CUDA graph for shapes {shapes}: {e}")
-            return False
-        return _Captured(graph, static, outputs, context)
+            outputs[:] = context.run(static)
 
+        def record() -> tuple[Any, ...]:
+            context.launch()
+            return tuple(outputs)
 
-@dataclass(slots=True)
-class _Captured:
-    graph: Any
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
-    context: Context
+        return Recording(warm_up, record, context)
+
+    def _drop_graphs(self) -> None:
+        if self._graphs is not None:
+            self._graphs.drop()

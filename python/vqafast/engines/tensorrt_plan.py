@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 from vqafast.errors import EngineUnavailable, InvalidArgument, ModelError, Unreadable
 
 from .arrays import TorchArrays
-from .base import Shapes
 from .cuda_driver import probe
-from .half_graph import half_graph
+from .tensorrt_build import build
 from .tensorrt_cache import PlanCache, PlanKey
+from .tensorrt_graph import parsed_graph
 from .tensorrt_library import collector, library, started
+from .tensorrt_shapes import by_profile, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
     from pathlib import Path
 
+    from .base import Shapes
     from .cuda_driver import DriverProbe, Gpu
 
-#: Raised when the code below makes other plans from the same key.
-BUILDER_VERSION = 1
+#: Raised when the code that builds makes other plans from the same key.
+BUILDER_VERSION = 2
 #: TensorRT's own default, stated so that a new default is a new key.
 OPTIMIZATION_LEVEL = 3
-#: What kernels may use for themselves: a quarter of the free memory, and no more than this.
-MAX_WORKSPACE = 4 << 30
 _PRECISIONS = ("f32", "f16")
 
 
@@ -38,9 +38,16 @@ class Plan:
     ----------
     trt : module
     logger : ILogger
-        With `last()`, what TensorRT complained about since that was asked before.
+        With `last()`, what TensorRT complained about in this thread since that was asked before.
+    cuda : module
+        ``torch.cuda``.
     arrays : TorchArrays
     key : PlanKey
+    graph : bytes
+        What TensorRT's parser reads.
+    source : str or None
+        Path of the graph, if it is a file.
+    cache : PlanCache
     notes : list of str
     """
 
@@ -57,24 +64,23 @@ class Plan:
             raise InvalidArgument(
                 f"precision must be one of {list(_PRECISIONS)} for tensorrt, got {precision!r}"
             )
-        shapes = {name: _ordered(name, profile) for name, profile in (profiles or {}).items()}
+        shapes = {name: ordered(name, one) for name, one in (profiles or {}).items()}
+        by_profile(shapes)
         found = probe()
         gpu = _gpu(device, found)
         self.trt = library()
         self.arrays = TorchArrays(device)
         self.logger = collector(self.trt)
         self.notes: list[str] = []
-        self._cache = PlanCache() if cache is None else cache
-        self._path = None if isinstance(model, bytes) else os.fspath(model)
-        self._graph = _read(model)
-        if precision == "f16":
-            self._graph = half_graph(self._graph)
+        self.cache = PlanCache() if cache is None else cache
+        self.source = None if isinstance(model, bytes) else os.fspath(model)
+        self.graph = parsed_graph(_read(model), precision)
         import torch
 
-        self._cuda = torch.cuda
+        self.cuda: Any = torch.cuda
         self._built = False
         self.key = PlanKey(
-            onnx_sha256=hashlib.sha256(self._graph).hexdigest(),
+            onnx_sha256=hashlib.sha256(self.graph).hexdigest(),
             tensorrt=str(self.trt.__version__),
             gpu=gpu.name,
             compute_capability=gpu.compute_capability,
@@ -88,7 +94,7 @@ class Plan:
     @property
     def path(self) -> Path:
         """Where the plan is kept."""
-        return self._cache.path(self.key)
+        return self.cache.path(self.key)
 
     def note(self, text: str) -> None:
         """Add to `notes`, once."""
@@ -97,81 +103,27 @@ class Plan:
 
     def engine(self) -> Any:
         """Give the ICudaEngine: from the cache, else built. It keeps what it needs alive."""
-        with self._cuda.device(self.arrays.device):
+        with self.cuda.device(self.arrays.device):
             runtime = started(self.trt.Runtime, self.logger)
-            plan = self._cache.obtain(self.key, self._build, self.note)
+            plan = self.cache.obtain(self.key, self._build, self.note)
             engine = runtime.deserialize_cuda_engine(plan)
             if engine is None and not self._built:
                 self.note(f"TensorRT did not take the plan in the cache, built again: {self.logger.last()}")
-                plan = self._cache.obtain(self.key, self._build, self.note, refused=plan)
+                plan = self.cache.obtain(self.key, self._build, self.note, refused=plan)
                 engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise EngineUnavailable(f"TensorRT does not take its own plan: {self.logger.last()}")
-        # Warnings of the build are no reason of what fails later.
+        # What it warned of meanwhile is no reason of what fails later.
         self.logger.last()
         return engine
 
     def kept(self) -> bool:
         """Whether the plan is on disk, whole and trusted."""
-        return self._cache.load(self.key, self.note) is not None
+        return self.cache.load(self.key, self.note) is not None
 
     def _build(self) -> bytes:
         self._built = True
-        trt = self.trt
-        builder = started(trt.Builder, self.logger)
-        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        parser = trt.OnnxParser(network, self.logger)
-        if not parser.parse(self._graph):
-            errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
-            raise ModelError(
-                f"TensorRT cannot read the ONNX graph: {errors or self.logger.last()}", path=self._path
-            )
-        config = builder.create_builder_config()
-        config.builder_optimization_level = OPTIMIZATION_LEVEL
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self._workspace())
-        # TensorRT's default would round the inputs of f32 products to 10 bits.
-        config.clear_flag(trt.BuilderFlag.TF32)
-        self._add_profile(builder, network, config)
-        self._set_timing_cache(config)
-        plan = builder.build_serialized_network(network, config)
-        if plan is None:
-            raise EngineUnavailable(
-                f"TensorRT cannot build this graph for {self.key.gpu}: {self.logger.last()}", path=self._path
-            )
-        times = config.get_timing_cache().serialize()
-        if times is not None:
-            self._cache.store_timing(self.key, bytes(times))
-        return bytes(plan)
-
-    def _workspace(self) -> int:
-        free, _ = self._cuda.mem_get_info()
-        return min(int(free) // 4, MAX_WORKSPACE)
-
-    def _add_profile(self, builder: Any, network: Any, config: Any) -> None:
-        profiles = self.key.profiles
-        tensors = [network.get_input(i) for i in range(network.num_inputs)]
-        forms = {tensor.name: tuple(tensor.shape) for tensor in tensors}
-        if unknown := sorted(set(profiles) - set(forms)):
-            raise InvalidArgument(f"tensorrt: shapes must be of inputs {sorted(forms)}, got {unknown}")
-        if missing := sorted(name for name, form in forms.items() if -1 in form and name not in profiles):
-            raise InvalidArgument(
-                f"tensorrt: inputs with dynamic dimensions need shapes, got none for {missing}"
-            )
-        profile = builder.create_optimization_profile()
-        for name, shapes in profiles.items():
-            three = (shapes.smallest, shapes.usual, shapes.largest)
-            if not all(_fits(shape, forms[name]) for shape in three):
-                raise InvalidArgument(
-                    f"tensorrt: shapes of input {name!r} must have the form {forms[name]}, got {three}"
-                )
-            profile.set_shape(name, *three)
-        if profiles and config.add_optimization_profile(profile) < 0:
-            raise InvalidArgument(f"tensorrt: shapes were not taken: {self.logger.last()}")
-
-    def _set_timing_cache(self, config: Any) -> None:
-        timing = config.create_timing_cache(self._cache.timing(self.key))
-        if not config.set_timing_cache(timing, False):
-            config.set_timing_cache(config.create_timing_cache(b""), False)
+        return build(self)
 
 
 def build_plan(
@@ -206,21 +158,6 @@ def build_plan(
     if not plan.kept():
         raise Unreadable(f"the plan must be kept: {'; '.join(plan.notes)}", path=str(plan.path))
     return plan.path
-
-
-def _ordered(name: str, profile: Shapes) -> Shapes:
-    shapes = Shapes(*(tuple(int(d) for d in s) for s in (profile.smallest, profile.usual, profile.largest)))
-    rank = len(shapes.smallest)
-    triples = zip(shapes.smallest, shapes.usual, shapes.largest, strict=False)
-    if {len(shapes.usual), len(shapes.largest)} != {rank} or not all(1 <= a <= b <= c for a, b, c in triples):
-        raise InvalidArgument(
-            f"tensorrt: shapes of input {name!r} must have 1 <= smallest <= usual <= largest, got {shapes}"
-        )
-    return shapes
-
-
-def _fits(shape: tuple[int, ...], form: tuple[int, ...]) -> bool:
-    return len(shape) == len(form) and all(f in (-1, d) for f, d in zip(form, shape, strict=True))
 
 
 def _gpu(device: str, found: DriverProbe) -> Gpu:

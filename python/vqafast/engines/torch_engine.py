@@ -13,7 +13,7 @@ from vqafast.errors import CudaError, EngineUnavailable, InvalidArgument, Vqafas
 
 from .arrays import Arrays, TorchArrays
 from .base import check_inputs, check_names
-from .call_graphs import CAPTURING, MAX_GRAPHS, CallGraphs, Recording  # noqa: F401
+from .call_graphs import CallGraphs, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

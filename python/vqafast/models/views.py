@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vqafast.engines import Shapes
 from vqafast.engines.arrays import HostArrays
 from vqafast.errors import InvalidArgument
 from vqafast.ops import frame_ingest, scene_statistics
-from vqafast.video.formats import check_shown, display_size
+from vqafast.video.formats import MIN_SIDE, check_shown, display_size
 from vqafast.video.sampling import (
     Clips,
     EveryFrame,
@@ -24,11 +23,13 @@ from vqafast.video.sampling import (
     patch_grid,
 )
 
+from .input_shapes import clip_shapes, picture_shapes, view_shapes
 from .spec import QualityView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vqafast.engines import Shapes
     from vqafast.engines.arrays import Arrays
     from vqafast.ops.scene_statistics import SceneMap
     from vqafast.video.source import Frame
@@ -70,20 +71,20 @@ def backbone_shapes(spec: A2INetSpec, name: str, batch: int) -> dict[str, Shapes
     """
     view = spec.quality if name == "quality" else spec.semantic
     channels = 3 if view.output == "rgb" else 1
-    if view.temporal == "pair":
-        channels = 2
-    most, usual, largest = batch, (1080, 1920), (4320, 8192)
+    # What the runtime refuses need not be taken, and some graphs cannot take less.
+    least = MIN_SIDE if spec.quality.features == "graph" else STATISTICS_SIDE
     if isinstance(view, QualityView):
-        if view.patches is not None and view.size is not None:
-            most *= view.patches[0] * view.patches[1]
-            usual = largest = (view.size, view.size)
-    elif view.short_side is not None:
-        short = view.short_side
-        usual, largest = (short, 2 * round(short * 8 / 9)), (4 * short, 4 * short)
+        channels = 2 if view.temporal == "pair" else channels
+        if view.patches is None or view.size is None:
+            return {"frames": picture_shapes(batch, channels, least=least)}
+        most = batch * view.patches[0] * view.patches[1]
+        return {"frames": picture_shapes(most, channels, least=least, largest=view.size)}
     if view.temporal == "window":
-        most = max(most, spec.sampling.window or spec.sampling.n or most)
-    smallest = tuple(min(32, side) for side in largest)
-    return {"frames": Shapes((1, channels, *smallest), (most, channels, *usual), (most, channels, *largest))}
+        length = spec.sampling.window or spec.sampling.n
+        return {"frames": clip_shapes(length, channels, view.short_side, least=least)}
+    if view.short_side is None:
+        return {"frames": picture_shapes(batch, channels, least=least)}
+    return {"frames": view_shapes(batch, channels, view.short_side, least=least)}
 
 
 def oriented_size(frame: Frame) -> tuple[int, int]:

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqafast.engines import Shapes
 from vqafast.errors import ModelError
 
 from ..branch import GraphBranch
 from ..graph_runtime import OneViewRuntime
+from ..input_shapes import picture_shapes
 from ..spec import SemanticView
 from ..views import semantic_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vqafast.engines import Shapes
     from vqafast.video.source import Sampled
 
     from .spec import VsfaSpec
@@ -81,5 +82,4 @@ class VsfaRuntime(OneViewRuntime):
 
 def input_shapes(batch: int) -> dict[str, Shapes]:
     """Of backbone.onnx, for engines that must know them beforehand."""
-    smallest, usual, largest = (1, 3, _MIN_SIDE, _MIN_SIDE), (batch, 3, 1080, 1920), (batch, 3, 4320, 8192)
-    return {"frames": Shapes(smallest, usual, largest)}
+    return {"frames": picture_shapes(batch, 3, least=_MIN_SIDE)}
