@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import os
 import platform
+import runpy
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+TIMED = ("vqafast", "numpy", "av", "openvino", "torch")
+
 
 def describe() -> dict[str, Any]:
-    """CPU model, cores of this process, versions of what is timed, commit and local changes."""
+    """CPU, cores of this process, GPU and its driver, versions of what is timed, commit and local changes.
+
+    None stands for what cannot be found out here.
+    """
+    changes = _git("status", "--porcelain", "--", ":/csrc", ":/python")
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "load_before": [round(x, 2) for x in os.getloadavg()],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("vqafast", "numpy", "av", "openvino")},
+        "versions": {name: _version(name) for name in TIMED},
+        "gpu": nvidia_smi("name"),
+        "driver": nvidia_smi("driver_version"),
+        "cuda_runtime": _cuda_runtime(),
         "commit": _git("rev-parse", "--short=12", "HEAD"),
-        "modified": bool(_git("status", "--porcelain", "--", ":/csrc", ":/python")),
+        "modified": None if changes is None else bool(changes),
     }
 
 
@@ -33,6 +44,22 @@ def peak_rss_mb():
 """
 
 
+def nvidia_smi(field: str) -> str | None:
+    """A property of the first GPU; None without one, or without the program."""
+    found = _output_of("nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader")
+    return found.splitlines()[0].strip() if found else None
+
+
+def _output_of(*command: str) -> str | None:
+    """What a program prints; None without the program, or when it fails."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=here, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -42,7 +69,23 @@ def _cpu() -> str:
     return platform.processor() or "unknown"
 
 
-def _git(*arguments: str) -> str:
-    here = Path(__file__).parent
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=here, check=False)
-    return done.stdout.strip()
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cuda_runtime() -> str | None:
+    """CUDA that torch was built for, without importing torch: not everything that is timed should have it."""
+    spec = find_spec("torch")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / "version.py"
+        if path.is_file():
+            found: str | None = runpy.run_path(str(path)).get("cuda")
+            return found
+    return None
+
+
+def _git(*arguments: str) -> str | None:
+    return _output_of("git", *arguments)

@@ -11,6 +11,7 @@ give the same bits.
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import torch
 import vqafast.ops._register  # noqa: F401 - defines torch.ops.vqafast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 RATIO, FLOOR = 2.0, 1e-5
 
@@ -41,6 +42,24 @@ class Case:
     #: differentiated with respect to as many of them as this says.
     wrt: int = 0
     check: Callable[[torch.Generator], float] | None = None  # error as a share of what is allowed
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Float32 without TF32 for the process, as our engines compute; torch's settings are put back."""
+    owners: tuple[Any, ...] = (
+        torch.backends.cuda.matmul,
+        torch.backends.cudnn.conv,
+        torch.backends.cudnn.rnn,
+    )
+    before = [owner.fp32_precision for owner in owners]
+    try:
+        for owner in owners:
+            owner.fp32_precision = "ieee"
+        yield
+    finally:
+        for owner, precision in zip(owners, before, strict=True):
+            owner.fp32_precision = precision
 
 
 def as_tuple(results: Any) -> Results:

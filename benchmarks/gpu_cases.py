@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from gpu_case import Case, Inputs, largest, normal, repeated, where
-from gpu_cases_video import fragment_case, ingest_cases
+from gpu_cases_video import default_model_cases, fragment_case, ingest_cases
 
 import vqafast.ops._register  # noqa: F401 - defines torch.ops.vqafast
 from vqafast import _core, ops
@@ -45,6 +45,25 @@ def cgin_cases(batch: int, time: int, width: int) -> tuple[Case, Case]:
     return forward, backward
 
 
+def hysteresis_plain(q: torch.Tensor, alpha: float = 0.5, beta: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    """The equations of `functional.hysteresis_pool_reference` at full length, to the same bits.
+
+    That one writes a number of the host into a mask, which a CUDA graph cannot hold.
+    """
+    steps = q.shape[1]
+    t = torch.arange(steps, device=q.device)[:, None]
+    before = t - torch.arange(beta, 0, -1, device=q.device)
+    # The first step remembers itself: it takes the place of the one before it.
+    known = (before >= 0) | ((t == 0) & (before == -1))
+    past = q[:, before.clamp(min=0)].masked_fill(~known, torch.inf)
+    memory = past.gather(2, past.argmin(dim=2, keepdim=True)).squeeze(2)
+    after = t + torch.arange(beta + 1, device=q.device)
+    ahead = q[:, after.clamp(max=steps - 1)]
+    weights = torch.softmax((-ahead).masked_fill(after >= steps, -torch.inf), dim=2)
+    series = alpha * memory + (1 - alpha) * (weights * ahead).sum(dim=2)
+    return series.sum(dim=1) / steps, series
+
+
 def hysteresis_cases(batch: int, time: int) -> tuple[Case, Case]:
     name, moved = f"B={batch} T={time}", 4 * batch * (2 * time + 1)
     forward = Case(
@@ -53,7 +72,7 @@ def hysteresis_cases(batch: int, time: int) -> tuple[Case, Case]:
         moved,
         lambda made: (normal(made, batch, time),),
         FUSED.hysteresis_pool,
-        functional.hysteresis_pool_reference,
+        hysteresis_plain,
     )
     backward = Case(
         "hysteresis_pool_backward",
@@ -61,7 +80,7 @@ def hysteresis_cases(batch: int, time: int) -> tuple[Case, Case]:
         moved,
         lambda made: (normal(made, batch), normal(made, batch, time)),
         lambda grad, q: FUSED.hysteresis_pool_backward(grad, None, q),
-        lambda q: functional.hysteresis_pool_reference(q)[0],
+        lambda q: hysteresis_plain(q)[0],
         wrt=1,
     )
     return forward, backward
@@ -142,6 +161,8 @@ def statistics_case(pairs: int, side: int, device: torch.device) -> Case:
     return case
 
 
+# The largest maps of the default model's descriptors, of eight pictures that are 16:9.
+DESCRIBED = ((8, 6, 144, 256), (8, 1, 143, 255))
 # The four bottlenecks of ResNet-50 on a 540-line frame.
 MAPS = ((256, 135, 240), (512, 68, 120), (1024, 34, 60), (2048, 17, 30))
 
@@ -153,14 +174,18 @@ def all_cases(device: torch.device) -> list[Case]:
     part = 4 if small else 1
     uhd, hd = ((3840 // part, 2160 // part), (1920 // part, 1080 // part))
     side, lines = 768 // part, 540 // part
+    described = [(n // part, c, h // part, w // part) for n, c, h, w in DESCRIBED]
     return [
         *ingest_cases("nv12", hd, side, lines),
         *ingest_cases("nv12", uhd, side, lines),
         *ingest_cases("p010", uhd, side, lines),
+        *default_model_cases(hd, 256 // part, 144 // part),
         fragment_case(device),
-        *(statistics_case(pairs // shrink, 96 if small else 256, device) for pairs in (15, 60)),
+        # Patches of one sample, and of eight, of 1080p in the default model; 60 lie between.
+        *(statistics_case(pairs // shrink, 96 if small else 256, device) for pairs in (15, 60, 120)),
         *(c for b in (1, 8, 32) for t in (30, 128, 600) for c in cgin_cases(b, t, 1024 // shrink)),
         *(c for b in (8, 1024) for t in (128, 600) for c in hysteresis_cases(b, t // shrink)),
+        *(moment_cases(shape, torch.float32, "nchw")[0] for shape in described),
         *(
             case
             for pictures in (1, 16 // shrink)

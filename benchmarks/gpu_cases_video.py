@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,17 @@ from vqafast.video.sampling import fragment_grid, patch_grid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HALF_TOLERANCE = 2e-3  # of normalised pixels; the spacing of float16 above 2 is as much
-IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET: dict[str, Any] = {
+    "output": "rgb",
+    "dtype": "float16",
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+}
+# What the default model takes, in 0..1.
+PATCHES: dict[str, Any] = {"output": "luma", "dtype": "float32"}
+PICTURE: dict[str, Any] = {"output": "rgb", "dtype": "float32"}
+#: Of normalised pixels: the spacing of float16 above 2 is as much; and of pixels in 0..1.
+TOLERANCE = {"float16": 2e-3, "float32": 2e-5}
 
 
 def frame(made: torch.Generator, width: int, height: int, layout: str) -> SimpleNamespace:
@@ -70,11 +80,17 @@ def conversion(layout: str, device: torch.device) -> tuple[torch.Tensor, ...]:
     return tuple(t.float().to(device) for t in (matrix, *(c.reshape(1, 3, 1, 1) for c in columns)))
 
 
-def normalised_rgb(luma: torch.Tensor, chroma: torch.Tensor, layout: str) -> torch.Tensor:
-    matrix, offset, mean, std = conversion(layout, luma.device)
+def plain_rgb(luma: torch.Tensor, chroma: torch.Tensor, layout: str) -> torch.Tensor:
+    """In 0..1."""
+    matrix, offset, *_ = conversion(layout, luma.device)
     yuv = torch.cat([luma, chroma], dim=1)
     rgb = torch.bmm(matrix.expand(len(yuv), 3, 3), yuv.flatten(2)).reshape(yuv.shape)
-    return ((rgb + offset).clamp_(0, 1).sub_(mean) / std).half()
+    return (rgb + offset).clamp_(0, 1)
+
+
+def normalised_rgb(luma: torch.Tensor, chroma: torch.Tensor, layout: str) -> torch.Tensor:
+    *_, mean, std = conversion(layout, luma.device)
+    return (plain_rgb(luma, chroma, layout).sub_(mean) / std).half()
 
 
 def crop_planes(plane: torch.Tensor, crops: Any, shrink: int) -> torch.Tensor:
@@ -93,49 +109,65 @@ def resized(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return interpolate(x, size, mode="bilinear", antialias=x.shape[2] > size[0])
 
 
-def against_cpu(case: Case, run: Callable[..., Any], made: torch.Generator) -> float:
+def against_cpu(case: Case, run: Callable[..., Any], options: dict[str, Any], made: torch.Generator) -> float:
     (source,) = case.make(made)
-    expected = torch.from_numpy(run(on_host(source), dtype="float16", **IMAGENET))
+    expected = torch.from_numpy(run(on_host(source), **options))
     (found,) = repeated(case, (source,))
-    return largest(found.cpu().float() - expected.float()) / HALF_TOLERANCE
+    return largest(found.cpu().float() - expected.float()) / TOLERANCE[options["dtype"]]
 
 
-def video_case(op: str, name: str, moved: int, make: Any, run: Any, shape: Any, plain: Any) -> Case:
+def video_case(
+    op: str, name: str, moved: int, make: Any, run: Any, shape: Any, plain: Any, options: dict[str, Any]
+) -> Case:
     """`run(frame, **options)` is the op with everything else bound."""
 
     def fused(source: SimpleNamespace) -> torch.Tensor:
         luma = source.planes[0]
-        out = torch.empty(shape, dtype=torch.float16, device=luma.device)
-        run(source, dtype="float16", out=out, **IMAGENET, **where(luma))
+        out = torch.empty(shape, dtype=getattr(torch, options["dtype"]), device=luma.device)
+        run(source, out=out, **options, **where(luma))
         return out
 
     case = Case(op, name, moved, make, fused, plain)
-    return Case(op, name, moved, make, fused, plain, check=partial(against_cpu, case, run))
+    return replace(case, check=partial(against_cpu, case, run, options))
 
 
-def ingest_case(layout: str, source: tuple[int, int], crops: Any, size: tuple[int, int], what: str) -> Case:
+def ingest_case(
+    layout: str,
+    source: tuple[int, int],
+    crops: Any,
+    size: tuple[int, int],
+    what: str,
+    options: dict[str, Any] = IMAGENET,
+) -> Case:
     width, height = source
     crops = np.asarray(crops, np.int32)
     covered = np.zeros((height, width), bool)
     for x, y, w, h in crops:
         covered[y : y + h, x : x + w] = True
-    shape = (len(crops), 3, *size)
+    gray = options["output"] == "luma"
+    shape = (len(crops), 1 if gray else 3, *size)
     itemsize = 2 if layout == "p010" else 1
-    moved = int(covered.sum()) * 3 // 2 * itemsize + 2 * math.prod(shape)
+    read = int(covered.sum()) * (2 if gray else 3) // 2 * itemsize
+    written = getattr(torch, options["dtype"]).itemsize * math.prod(shape)
     corners = crops.tolist()
 
     def plain(picture: SimpleNamespace) -> torch.Tensor:
-        luma, chroma = (resized(crop_planes(p, corners, i + 1), size) for i, p in enumerate(picture.planes))
-        return normalised_rgb(luma, chroma, layout)
+        used = picture.planes[:1] if gray else picture.planes
+        luma, *chroma = (resized(crop_planes(p, corners, i + 1), size) for i, p in enumerate(used))
+        if gray:
+            return ((luma - 16) / 219).clamp_(0, 1)  # 8 bits, limited range
+        to_rgb = normalised_rgb if "mean" in options else plain_rgb
+        return to_rgb(luma, chroma[0], layout)
 
     return video_case(
         "frame_ingest",
         f"{layout} {height}p, {what}",
-        moved,
+        read + written,
         lambda made: (frame(made, width, height, layout),),
-        lambda picture, **options: ops.frame_ingest(picture, crops, size, **options),
+        lambda picture, **given: ops.frame_ingest(picture, crops, size, **given),
         shape,
         plain,
+        options,
     )
 
 
@@ -146,6 +178,17 @@ def ingest_cases(layout: str, source: tuple[int, int], side: int, lines: int) ->
     return (
         ingest_case(layout, source, patches, (side, side), f"4 patches of {side}, scale 1"),
         ingest_case(layout, source, [(0, 0, width, height)], size, f"whole to {lines} lines"),
+    )
+
+
+def default_model_cases(source: tuple[int, int], side: int, lines: int) -> tuple[Case, Case]:
+    """What the default model takes of one frame: patches of luma, and the whole picture made small."""
+    width, height = source
+    patches = patch_grid(width, height, min(5, -(-width // side)), min(3, -(-height // side)), side, 16)
+    size = (lines, lines * width // height)
+    return (
+        ingest_case("nv12", source, patches, (side, side), f"{len(patches)} luma patches of {side}", PATCHES),
+        ingest_case("nv12", source, [(0, 0, width, height)], size, f"whole to {lines} lines", PICTURE),
     )
 
 
@@ -181,7 +224,8 @@ def fragment_case(device: torch.device, width: int = 1920, height: int = 1080) -
         f"nv12 {height}p, {grid}x{grid} of {patch}",
         side * side * 3 // 2 + 2 * 3 * side * side,
         lambda made: (frame(made, width, height, "nv12"),),
-        lambda picture, **options: ops.fragment_sample(picture, positions, patch, **options),
+        lambda picture, **given: ops.fragment_sample(picture, positions, patch, **given),
         (3, side, side),
         plain,
+        IMAGENET,
     )

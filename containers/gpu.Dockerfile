@@ -1,5 +1,5 @@
 # docker build -f containers/gpu.Dockerfile -t vqafast-gpu .
-# docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility,video vqafast-gpu doctor
+# docker run --gpus all vqafast-gpu doctor
 FROM nvidia/cuda:13.0.0-devel-ubuntu24.04 AS build
 RUN apt-get update && apt-get install -y --no-install-recommends g++ python3-dev python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/*
@@ -12,6 +12,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends python3 python3
 COPY --from=build /wheels /wheels
 RUN /opt/vqafast/bin/pip install --no-cache-dir --no-index --find-links /wheels "vqafast[farm,serve,tensorrt]" \
     && rm -rf /wheels && useradd --create-home vqafast
+# What is brought into the container of the driver: without "video" nothing decodes on the GPU.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 USER vqafast
 ENTRYPOINT ["/opt/vqafast/bin/vqafast"]
 CMD ["doctor"]
