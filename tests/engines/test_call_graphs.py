@@ -64,7 +64,8 @@ class Machine:
             empty_cache=self._empty,
         )
         self._C = SimpleNamespace(
-            _cuda_endAllocateToPool=lambda index, pool: self.ended.append((index, pool))
+            _cuda_endAllocateToPool=lambda index, pool: self.ended.append((index, "ended")),
+            _cuda_releasePool=lambda index, pool: self.ended.append((index, "released")),
         )
         self.ended: list[Any] = []
         self.inference_mode = torch.inference_mode
@@ -178,7 +179,7 @@ def test_after_a_failure_no_engine_of_the_device_uses_graphs(machine: Machine, a
         )
         assert value(failing, 3) == 6
     else:
-        assert [index for index, _ in machine.ended] == [0]
+        assert machine.ended == [(0, "ended"), (0, "released")]
     machine.refuses = False
     machine.log.clear()
     assert [value(graphs, 5) for graphs in (failing, other, elsewhere)] == [10, 10, 10]
@@ -187,6 +188,31 @@ def test_after_a_failure_no_engine_of_the_device_uses_graphs(machine: Machine, a
     reason = "cuda:0 runs without CUDA graphs: CUDA error: operation not permitted"
     assert [len(g.notes) for g in (failing, other, elsewhere)] == [1, 1, 0]
     assert all(g.notes[0].startswith(reason) and "\n" not in g.notes[0] for g in (failing, other))
+
+
+def test_ctrl_c_in_a_capture_arrives(machine: Machine) -> None:
+    """The end of the capture raises on top of it."""
+    graphs = machine.graphs()
+    value(graphs, 1)
+
+    def recording(static: tuple[Any, ...]) -> Recording:
+        def interrupted() -> Any:
+            raise KeyboardInterrupt
+
+        return Recording(lambda: machine.compute(static), interrupted)
+
+    @contextlib.contextmanager
+    def graph(*_: Any, **__: Any) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    graphs._recording = recording
+    machine.cuda.graph = graph
+    with pytest.raises(KeyboardInterrupt):
+        value(graphs, 2)
+    assert graphs.notes == ()
 
 
 def test_memory_of_graphs_is_given_up_for_a_call_that_has_too_little(machine: Machine) -> None:

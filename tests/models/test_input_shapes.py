@@ -16,7 +16,7 @@ from vqafast.models.branch import GraphBranch
 from vqafast.models.families import backbone_inputs
 from vqafast.models.input_shapes import LARGEST_SIDE, picture_shapes, view_shapes
 from vqafast.models.spec import QualityView, SamplingSpec, SemanticView
-from vqafast.models.views import STATISTICS_SIDE, backbone_shapes
+from vqafast.models.views import backbone_shapes
 from vqafast.models.vsfa.runtime import VsfaRuntime, input_shapes
 from vqafast.video.sampling import fit_short_side
 
@@ -84,12 +84,12 @@ def test_whole_pictures(batch: int) -> None:
 
 
 def test_what_is_left_out() -> None:
-    """As the documentation says: several pictures of more than 4064 pixels, with batches of up to 8."""
+    """As the documentation says: two pictures of more than 8160 pixels in a call, with batches of up to 8."""
     shapes = picture_shapes(8, 3, least=64)
-    assert len(split(shapes)) == 2
-    for width, height in ((4064, 512), (4064, 1032), (8192, 1025)):
+    assert len(split(shapes)) == 3
+    for width, height in ((4064, 512), (4064, 1032), (4096, 1024), (4320, 960), (8160, 512), (8192, 1025)):
         assert holds(shapes, (calls((width, height), 8), 3, height, width))
-    assert not holds(shapes, (calls((4096, 1024), 8), 3, 1024, 4096))
+    assert not holds(shapes, (calls((8192, 512), 8), 3, 512, 8192))
 
 
 def test_vsfa() -> None:
@@ -126,7 +126,7 @@ def test_built_in_models() -> None:
     """What their runtimes refuse is not asked for: the scene's descriptors need 64 pixels."""
     for name in registry.BUILTIN:
         (shapes,) = backbone_inputs(registry.load(name), 8).values()
-        assert {one.smallest for one in split(shapes["frames"])} == {(1, 3, STATISTICS_SIDE, STATISTICS_SIDE)}
+        assert {one.smallest for one in split(shapes["frames"])} == {(1, 3, 64, 64)}
         assert split(shapes["frames"])[0].usual == (8, 3, 144, 256)
         assert len(by_profile(shapes)) == 2
 
@@ -151,7 +151,7 @@ def test_whole_frames_for_quality() -> None:
     assert shapes == picture_shapes(8, 3, least=32)
     whole = SemanticView(None, "rgb", STD, STD, None)
     (shapes,) = backbone_shapes(spec_of(semantic=whole), "semantic", 8).values()
-    assert shapes == picture_shapes(8, 3, least=STATISTICS_SIDE)
+    assert shapes == picture_shapes(8, 3, least=64)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from vqafast.scoring.crew import worker
         ("CudaError('an illegal memory access')", "'cuCtxSynchronize failed'", worker.DEVICE_LOST),
         ("RuntimeError('from some library')", "'cuCtxSynchronize failed'", worker.DEVICE_LOST),
         ("CudaError('no memory')", "None", 0),
-        ("CorruptVideo('broken')", "unasked()", 0),
+        ("EngineUnavailable('TensorRT could not run')", "'cuCtxSynchronize failed'", worker.DEVICE_LOST),
+        ("CudaError('the driver cannot be asked either')", "unasked()", worker.DEVICE_LOST),
+        ("CorruptVideo('broken')", "None", 0),
     ],
 )
 def test_a_process_whose_gpu_is_lost_ends_and_one_whose_video_is_broken_goes_on(
@@ -26,11 +28,11 @@ def test_a_process_whose_gpu_is_lost_ends_and_one_whose_video_is_broken_goes_on(
     code = """
 import sys
 from multiprocessing.connection import Connection
-from vqafast.errors import CorruptVideo, CudaError
+from vqafast.errors import CorruptVideo, CudaError, EngineUnavailable
 from vqafast.scoring.crew.worker import answer
 
 def unasked():
-    raise AssertionError("the device was asked about a broken video")
+    raise RuntimeError("cuCtxSynchronize failed")
 
 class Lost:
     def assess(self, path, **asked):
@@ -58,5 +60,24 @@ answer(Connection(int(sys.argv[1])), Lost(), 1, {})
     _, said = process.communicate(timeout=60)
     assert process.returncode == status, said
     if status:
-        assert said.startswith("a.mp4: ")
-        assert "; ending: cuCtxSynchronize failed" in said
+        assert said.startswith("'a.mp4': ")
+        assert "; ending: " in said
+        assert "cuCtxSynchronize failed" in said
+
+
+def test_a_process_whose_gpu_is_lost_ends_also_when_nobody_reads_what_it_says() -> None:
+    code = """
+from vqafast.errors import CudaError
+from vqafast.scoring.crew.worker import end_if_lost
+from vqafast.scoring.many import Outcome
+
+class Lost:
+    def device_failure(self):
+        return "gone"
+
+end_if_lost(Lost(), Outcome(0, "a.mp4", error=CudaError("gone")))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.wait(60) == worker.DEVICE_LOST

@@ -172,6 +172,12 @@ class CallGraphs:
                 raise
             except (RuntimeError, VqafastError) as error:
                 self._end_pool()
+                # The end of the capture fails too, and its error would take the place of a Ctrl-C.
+                cause = error.__context__
+                while cause is not None:
+                    if not isinstance(cause, Exception):
+                        raise cause from None
+                    cause = cause.__context__
                 self._fail(error)
                 return None
         captured = self._graphs[key] = _Captured(graph, static, outputs, recording)
@@ -184,10 +190,11 @@ class CallGraphs:
 
     def _end_pool(self) -> None:
         """After a failed capture torch may still direct allocations to the pool, and give back no memory."""
-        end = getattr(self._torch._C, "_cuda_endAllocateToPool", None)
-        if end is not None:
-            with contextlib.suppress(RuntimeError):
-                end(self._torch.device(self._device).index, self._pool)
+        library, index = self._torch._C, self._torch.device(self._device).index
+        # Where the pool was ended already the first raises, and the graph itself releases it.
+        with contextlib.suppress(RuntimeError, AttributeError):
+            library._cuda_endAllocateToPool(index, self._pool)
+            library._cuda_releasePool(index, self._pool)
 
 
 @contextlib.contextmanager

@@ -129,7 +129,8 @@ class TensorRtEngine:
     @property
     def notes(self) -> tuple[str, ...]:
         """What did not go as it should, and was done in another way."""
-        return (*self._notes, *(() if self._graphs is None else self._graphs.notes))
+        graphs = self._graphs  # another thread may give them up
+        return (*self._notes, *(() if graphs is None else graphs.notes))
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Compute every output; see `Engine.run`. The tensors are ready in the order of the caller's stream.

@@ -208,12 +208,12 @@ class _Exact:
 
     def enter(self, torch: Any) -> None:
         with self._lock:
-            self._calls += 1
-            if self._calls == 1:
+            if self._calls == 0:
                 wanted = self._wanted(torch)
                 self._before = [getattr(owner, name) for owner, name, _ in wanted]
                 for owner, name, value in wanted:
                     setattr(owner, name, value)
+            self._calls += 1
 
     def leave(self, torch: Any) -> None:
         with self._lock:

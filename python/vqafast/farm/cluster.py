@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import EngineUnavailable, InvalidArgument, TimedOut, WorkerDied
 from vqafast.scoring.crew.base import LOOK, Crew, Job, Result, given_up
-from vqafast.scoring.crew.worker import Task, check_length
+from vqafast.scoring.crew.worker import Task, check_length, end_if_lost
 from vqafast.scoring.many import Outcome, outcome_of
 from vqafast.scoring.scorer import Scorer, ScorerOptions
 
@@ -44,7 +44,9 @@ class _Actor:
 
     def score(self, task: Task) -> Outcome:
         asked = {**self._asked, **task.asked, "progress": lambda at: check_length(task, at)}
-        return outcome_of(task.index, task.path, lambda name: self._scorer.assess(name, **asked))
+        outcome = outcome_of(task.index, task.path, lambda name: self._scorer.assess(name, **asked))
+        end_if_lost(self._scorer, outcome)
+        return outcome
 
 
 @dataclass(slots=True)

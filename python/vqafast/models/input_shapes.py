@@ -41,13 +41,14 @@ def picture_shapes(batch: int, channels: int, *, least: int, largest: int = LARG
 
     Notes
     -----
-    The ranges are squares, each with fewer and larger pictures than the one before. What they leave
-    out, with batches of up to 8, are several pictures of more than 4064 pixels in a call: wider than 4:1.
+    The ranges are squares, each with fewer and larger pictures than the one before. What they leave out
+    are very wide pictures of which `GraphBranch` puts several into a call, with batches of up to 8 those of
+    more than 8160 pixels, wider than 15:1.
     """
     low = min(least, largest)
     counts = [max(1, batch)]
     while _side(counts[-1], largest) < largest and counts[-1] > 1:
-        counts.append(counts[-1] // 4 if counts[-1] > 8 else 1)
+        counts.append(max(1, counts[-1] // 4))
     ranges: list[Shapes] = []
     usual = list(_USUAL) if largest == LARGEST_SIDE else [(largest, largest)]
     for count in counts:

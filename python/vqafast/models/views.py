@@ -40,6 +40,8 @@ Float32 = NDArray[np.float32]
 
 #: Pixels a side that `scene_statistics` needs for its coarsest scale.
 STATISTICS_SIDE = 96
+# What the scene descriptors' graph takes at the least.
+_DESCRIBED_SIDE = 64
 
 
 def selector_of(sampling: SamplingSpec) -> Selector:
@@ -72,7 +74,10 @@ def backbone_shapes(spec: A2INetSpec, name: str, batch: int) -> dict[str, Shapes
     view = spec.quality if name == "quality" else spec.semantic
     channels = 3 if view.output == "rgb" else 1
     # What the runtime refuses need not be taken, and some graphs cannot take less.
-    least = MIN_SIDE if spec.quality.features == "graph" else STATISTICS_SIDE
+    least = MIN_SIDE
+    if spec.quality.features != "graph":
+        # The small view is of the picture as shown, which may be narrower than as coded.
+        least = STATISTICS_SIDE if name == "quality" else _DESCRIBED_SIDE
     if isinstance(view, QualityView):
         channels = 2 if view.temporal == "pair" else channels
         if view.patches is None or view.size is None:

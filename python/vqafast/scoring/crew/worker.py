@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vqafast.scoring.pipeline import Progress
 
 DEVICE_LOST = 75  # exit status
-# Codes of errors after which the device is asked whether it still works.
-_DEVICE_ERRORS = frozenset({"cuda_error", "internal"})
 _WATCH = 1.0  # seconds between looks for the parent
 _PATIENCE = 10.0  # seconds that a process has to end by itself
 
@@ -163,18 +161,32 @@ def answer(connection: Connection, scorer: Scorer, videos: int, asked: dict[str,
             )
         finally:
             unwanted.discard(task.index)
-        if outcome.error is not None and outcome.error.code in _DEVICE_ERRORS:
-            reason = scorer.device_failure()
-            if reason is not None:
-                # Nothing else could be scored here. Whoever gave the videos to this process gives them to
-                # the next one, and knows what to think of one that this happens with again.
-                print(f"{task.path}: {outcome.error}; ending: {reason}", file=sys.stderr, flush=True)
-                os._exit(DEVICE_LOST)
+        end_if_lost(scorer, outcome)
         return outcome
 
     threading.Thread(target=read, name="vqafast-tasks", daemon=True).start()
     for outcome in run_all(iter(tasks.get, None), work, videos):
         say(outcome)
+
+
+def end_if_lost(scorer: Scorer, outcome: Outcome) -> None:
+    """End this process when an error left it without its device, before it says so of a video.
+
+    Nothing else could be scored here. Whoever gave the videos to this process gives them to the next one,
+    and knows what to think of one that this happens with again.
+    """
+    if outcome.error is None:
+        return
+    try:
+        reason: str | None = scorer.device_failure()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    if reason is None:
+        return
+    # Nobody may be reading it any more.
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{outcome.path!r}: {outcome.error}; ending: {reason}", file=sys.stderr, flush=True)
+    os._exit(DEVICE_LOST)
 
 
 def check_length(task: Task, progress: Progress) -> None:
