@@ -11,30 +11,16 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("torch")
 
-from tests.engines.fake_tensorrt import Cuda, Script, install
 from tests.engines.tensorrt_graphs import PROFILES, check, model, pair
 
-from vqafast.engines.tensorrt_cache import PlanCache
 from vqafast.engines.tensorrt_engine import TensorRtEngine, build_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from tests.engines.fake_tensorrt import Cuda, Script
 
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def fake(script: Script, monkeypatch: pytest.MonkeyPatch) -> Cuda:
-    return install(monkeypatch, script)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> PlanCache:
-    return PlanCache(tmp_path / "plans")
+    from vqafast.engines.tensorrt_cache import PlanCache
 
 
 def once(number: int) -> Callable[[], None]:

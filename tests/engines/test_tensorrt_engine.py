@@ -15,32 +15,16 @@ import pytest
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from tests.engines.fake_tensorrt import Cuda, Script, Stream, install  # noqa: E402
+from tests.engines.fake_tensorrt import Cuda, Script, Stream  # noqa: E402
 from tests.engines.tensorrt_graphs import PROFILES, check, model, pair  # noqa: E402
 
 from vqafast.engines import Engine  # noqa: E402
 from vqafast.engines.call_graphs import CAPTURING, MAX_GRAPHS  # noqa: E402
-from vqafast.engines.tensorrt_cache import PlanCache  # noqa: E402
 from vqafast.engines.tensorrt_engine import TensorRtEngine  # noqa: E402
 from vqafast.errors import EngineUnavailable, InvalidArgument, ModelError  # noqa: E402
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def fake(script: Script, monkeypatch: pytest.MonkeyPatch) -> Cuda:
-    return install(monkeypatch, script)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> PlanCache:
-    return PlanCache(tmp_path / "plans")
+    from vqafast.engines.tensorrt_cache import PlanCache
 
 
 def test_contract(fake: Cuda, script: Script, cache: PlanCache) -> None:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ import pytest
 pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from tests.engines.fake_tensorrt import Cuda, Script, install  # noqa: E402
 from tests.engines.tensorrt_graphs import PROFILES, check, model, pair  # noqa: E402
 
 from vqafast.engines import Engine, Shapes, create_engine  # noqa: E402
@@ -25,20 +25,8 @@ from vqafast.engines.tensorrt_engine import TensorRtEngine, build_plan  # noqa: 
 from vqafast.engines.tensorrt_library import collector, started  # noqa: E402
 from vqafast.errors import EngineUnavailable, InvalidArgument, ModelError, Unreadable  # noqa: E402
 
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def fake(script: Script, monkeypatch: pytest.MonkeyPatch) -> Cuda:
-    return install(monkeypatch, script)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> PlanCache:
-    return PlanCache(tmp_path / "plans")
+if TYPE_CHECKING:
+    from tests.engines.fake_tensorrt import Cuda, Script
 
 
 def test_without_a_gpu_tensorrt_is_not_imported(tmp_path: Path) -> None:

@@ -11,34 +11,17 @@ import pytest
 pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from tests.engines.fake_tensorrt import Cuda, Script, Stream, install  # noqa: E402
+from tests.engines.fake_tensorrt import Cuda, Script, Stream  # noqa: E402
 from tests.engines.tensorrt_graphs import PROFILES, check, model, pair  # noqa: E402
 
 from vqafast.engines import Shapes  # noqa: E402
-from vqafast.engines.tensorrt_cache import PlanCache  # noqa: E402
 from vqafast.engines.tensorrt_engine import TensorRtEngine, build_plan  # noqa: E402
 from vqafast.engines.tensorrt_session import _words  # noqa: E402
 from vqafast.engines.tensorrt_shapes import joined  # noqa: E402
 from vqafast.errors import CudaError, InvalidArgument  # noqa: E402
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def fake(script: Script, monkeypatch: pytest.MonkeyPatch) -> Cuda:
-    return install(monkeypatch, script)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> PlanCache:
-    return PlanCache(tmp_path / "plans")
-
+    from vqafast.engines.tensorrt_cache import PlanCache
 
 # Memory
 

@@ -12,7 +12,7 @@ from tests.clips import Clip
 from tests.video.test_dali_plan import ACCEPTED, REALTIME, X265, large, remux, timeline
 
 from vqafast.errors import EngineUnavailable
-from vqafast.video import dali_pipeline
+from vqafast.video import dali_pipeline, nvdec
 from vqafast.video.bitstream import NalReader
 from vqafast.video.dali import DaliDecoder
 from vqafast.video.dali_container import declared_size, seeks_land
@@ -290,6 +290,6 @@ def test_a_size_that_may_share_a_decoder_never_reaches_dali(
 def test_without_the_video_library_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container that was given the GPU for computing only."""
     monkeypatch.setattr(dali_pipeline, "probe", lambda: SimpleNamespace(reason=None))
-    monkeypatch.setattr(dali_pipeline, "VIDEO_LIBRARY", "libvqafast-no-such.so.1")
+    monkeypatch.setattr(nvdec, "VIDEO_LIBRARY", "libvqafast-no-such.so.1")
     with pytest.raises(EngineUnavailable, match=r"no-such.*NVIDIA_DRIVER_CAPABILITIES must include video"):
         DaliDecoder(device="cuda:0")

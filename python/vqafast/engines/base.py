@@ -136,3 +136,9 @@ def check_inputs(who: str, expected: tuple[str, ...], inputs: Mapping[str, Array
         if not isinstance(array, np.ndarray) or array.dtype != np.float32:
             got = getattr(array, "dtype", type(array).__name__)
             raise InvalidArgument(f"{who}: input {name!r} must be a float32 ndarray, got {got}")
+
+
+def first_line(error: BaseException) -> str:
+    """What `error` says in its first line, or its kind if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import VqafastError
 
+from .base import first_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -184,8 +186,7 @@ class CallGraphs:
         return captured
 
     def _fail(self, error: Exception) -> None:
-        text = str(error).strip() or type(error).__name__
-        _failed.setdefault(self._device, text.splitlines()[0])
+        _failed.setdefault(self._device, first_line(error))
         self.drop()
 
     def _end_pool(self) -> None:

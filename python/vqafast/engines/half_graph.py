@@ -12,6 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def loaded_onnx(model: bytes, asker: str) -> tuple[Any, Any]:
+    """Give the onnx package, and the model that it reads for `asker`.
+
+    Raises
+    ------
+    EngineUnavailable
+        When the package is not installed.
+    ModelError
+        When the graph cannot be read.
+    """
+    try:
+        import onnx
+    except ImportError as e:
+        raise EngineUnavailable(f"{asker} needs the onnx package: {e}; pip install onnx") from e
+    try:
+        return onnx, onnx.load_from_string(model)
+    except Exception as e:  # protobuf's own error has no public name
+        raise ModelError(f"ONNX graph cannot be read: {e}") from e
+
+
 def half_graph(model: bytes) -> bytes:
     """Make every float of a graph half: weights, constants, casts, inputs and outputs.
 
@@ -41,14 +61,7 @@ def half_graph(model: bytes) -> bytes:
     ``onnxconverter-common`` does the same in general, and is not used: of a value too large it
     makes 10000, of one too small 1e-7, and it leaves casts to f32 as they are.
     """
-    try:
-        import onnx
-    except ImportError as e:
-        raise EngineUnavailable(f"precision f16 needs the onnx package: {e}; pip install onnx") from e
-    try:
-        graph = onnx.load_from_string(model)
-    except Exception as e:  # protobuf's own error has no public name
-        raise ModelError(f"ONNX graph cannot be read: {e}") from e
+    onnx, graph = loaded_onnx(model, "precision f16")
     converter = _Converter(onnx, graph)
     converter.convert()
     try:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vqafast.errors import InvalidArgument, ModelError, Unsupported, VqafastError
 
+from .base import first_line
 from .onnx_node import DTYPES, FLOAT, ORIGIN, Node, Run
 from .onnx_operators import OPERATORS
 
@@ -253,7 +254,7 @@ def _read(model: bytes | str | PathLike[str]) -> Any:
         else:
             proto = onnx.load(os.fspath(model))
     except (OSError, DecodeError, onnx.checker.ValidationError) as e:
-        raise ModelError(f"ONNX graph cannot be read: {_first_line(e)}") from e
+        raise ModelError(f"ONNX graph cannot be read: {first_line(e)}") from e
     graph = proto.graph
     if not proto.ir_version or not graph.output:
         raise ModelError("ONNX graph cannot be read: there is no graph in it")
@@ -273,7 +274,7 @@ def _read(model: bytes | str | PathLike[str]) -> Any:
     try:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError) as e:
-        raise ModelError(f"ONNX graph is not valid: {_first_line(e)}") from e
+        raise ModelError(f"ONNX graph is not valid: {first_line(e)}") from e
     _check_types(graph)
     return graph
 
@@ -351,8 +352,3 @@ def _array(tensor: Any, name: str) -> Array:
         raise Unsupported(f"onnx: constants must be of type {names}, got {got} in {name!r}")
     array: Array = onnx.numpy_helper.to_array(tensor)
     return array
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import CudaError, InvalidArgument
 
-from .base import check_names
+from .base import check_names, first_line
 from .call_graphs import CallGraphs, Recording
 from .tensorrt_plan import Plan, build_plan
 from .tensorrt_session import NoContext, Session
@@ -154,7 +154,7 @@ class TensorRtEngine:
                 shapes = {name: tuple(inputs[name].shape) for name in self.inputs}
                 raise CudaError(
                     f"{self._name}: {self.device} has no memory for {shapes}; score fewer videos at once: "
-                    f"{str(e).splitlines()[0]}"
+                    f"{first_line(e)}"
                 ) from e
         return dict(zip(self.outputs, results, strict=True))
 

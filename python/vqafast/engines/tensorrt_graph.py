@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vqafast.errors import EngineUnavailable, ModelError
-
-from .half_graph import half_graph
+from .half_graph import half_graph, loaded_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,14 +41,7 @@ def direct_weights(model: bytes) -> bytes:
     """
     if b"Identity" not in model:
         return model
-    try:
-        import onnx
-    except ImportError as e:
-        raise EngineUnavailable(f"tensorrt needs the onnx package: {e}; pip install onnx") from e
-    try:
-        loaded = onnx.load_from_string(model)
-    except Exception as e:  # protobuf's own error has no public name
-        raise ModelError(f"ONNX graph cannot be read: {e}") from e
+    _, loaded = loaded_onnx(model, "tensorrt")
     graph = loaded.graph
     origins = _origins(graph)
     if not origins:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqafast.errors import CudaError, EngineUnavailable, InvalidArgument, ModelError
 
+from .base import first_line
 from .tensorrt_shapes import by_profile
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Session:
         except self.torch.OutOfMemoryError as e:
             raise CudaError(
                 f"TensorRT needs {_words(size)} of memory on {self.device} for {dict(shapes)}, and there is "
-                f"not so much; score fewer videos at once, or with a smaller batch: {_first_line(e)}"
+                f"not so much; score fewer videos at once, or with a smaller batch: {first_line(e)}"
             ) from e
         # The next call may be on another stream, and what used this memory before on the current one.
         stream.synchronize()
@@ -197,7 +198,3 @@ def _inside(shape: Shape, low: Shape, high: Shape) -> bool:
 def _words(size: int) -> str:
     """A number of bytes in GiB or MiB."""
     return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{math.ceil(size / (1 << 20))} MiB"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,7 +12,7 @@ import numpy as np
 from vqafast.errors import CudaError, EngineUnavailable, InvalidArgument, VqafastError
 
 from .arrays import Arrays, TorchArrays
-from .base import check_inputs, check_names
+from .base import check_inputs, check_names, first_line
 from .call_graphs import CallGraphs, Recording
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class TorchEngine:
             except self._torch.OutOfMemoryError as e:
                 raise CudaError(
                     f"{self.name}: {self.device} has no memory for {self._shapes(tensors)}; "
-                    f"score fewer videos at once: {_first_line(e)}"
+                    f"score fewer videos at once: {first_line(e)}"
                 ) from e
         return dict(zip(self._outputs, results, strict=True))
 
@@ -176,9 +176,9 @@ class TorchEngine:
             raise
         except RuntimeError as e:
             if self._cuda and _CUDA_FAULT.search(str(e)):
-                raise CudaError(f"{self.name}: CUDA failed on {self.device}: {_first_line(e)}") from e
+                raise CudaError(f"{self.name}: CUDA failed on {self.device}: {first_line(e)}") from e
             raise InvalidArgument(
-                f"{self.name}: the graph does not take {self._shapes(tensors)}: {_first_line(e)}"
+                f"{self.name}: the graph does not take {self._shapes(tensors)}: {first_line(e)}"
             ) from e
         results = (result,) if isinstance(result, self._torch.Tensor) else tuple(result)
         if len(results) != len(self._outputs):
@@ -192,10 +192,6 @@ class TorchEngine:
 
     def _shapes(self, tensors: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
         return {name: tuple(t.shape) for name, t in zip(self._inputs, tensors, strict=True)}
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class _Exact:

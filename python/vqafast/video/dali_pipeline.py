@@ -10,7 +10,6 @@ cropped serve the next file of the same size; those of cropped ones (1080p of H.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import tempfile
@@ -24,6 +23,7 @@ from vqafast.engines.cuda_driver import probe
 from vqafast.errors import EngineUnavailable, InvalidArgument, Unsupported
 from vqafast.video.dali_nvdec import DECODER_SIZES, PictureSize
 from vqafast.video.dali_planes import planes_of_rgb, planes_on_device
+from vqafast.video.nvdec import video_library_error
 from vqafast.video.source import Closing
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from vqafast.video.dali_plan import Timeline
     from vqafast.video.source import Plane, VideoInfo
 
-VIDEO_LIBRARY = "libnvcuvid.so.1"
 _DEVICE = re.compile(r"cpu|cuda(:[0-9]+)?")
 # Frames per run, and bytes of them: a reader holds about three runs.
 _CHUNK_FRAMES = 8
@@ -81,13 +80,12 @@ class Backend:
             reason = probe().reason
             if reason is not None:
                 raise EngineUnavailable(f"DALI cannot decode on {device}: {reason}")
-            try:
-                ctypes.CDLL(VIDEO_LIBRARY)
-            except OSError as error:
+            missing = video_library_error()
+            if missing is not None:
                 raise EngineUnavailable(
-                    f"DALI cannot decode on {device}: the driver's video library cannot be loaded: {error}; "
-                    "in a container, NVIDIA_DRIVER_CAPABILITIES must include video"
-                ) from error
+                    f"DALI cannot decode on {device}: the driver's video library cannot be loaded: {missing}"
+                    "; in a container, NVIDIA_DRIVER_CAPABILITIES must include video"
+                ) from missing
             device = TorchArrays(device).device
             gpu = int(device.partition(":")[2])
         try:

@@ -30,7 +30,7 @@ DEVICE_FORMAT = "cuda"
 #: Layouts of such pictures that PyAV hands out. NVDEC has others too, for 4:2:2 and 4:4:4.
 DEVICE_LAYOUTS = frozenset({"nv12", "p010le", "p016le"})
 
-_LIBRARY = "libnvcuvid.so.1"
+VIDEO_LIBRARY = "libnvcuvid.so.1"
 # Their standards define every bit of a picture. Those of MPEG-1, 2 and 4, VC-1 and MJPEG leave the decoder
 # room, and NVDEC's pictures need not be those of the CPU, on which the models were trained.
 _EXACT = ("h264", "hevc", "vp8", "vp9")
@@ -83,14 +83,22 @@ def nvdec_obstacle(gpu: int) -> str | None:
         _hwaccel(gpu).create(Codec("h264", "r"))
     except (FFmpegError, CudaError, NotImplementedError) as error:
         return f"NVDEC of GPU {gpu} cannot be used: {getattr(error, 'strerror', None) or error}"
-    try:
-        # FFmpeg loads it with the first packet, and without it goes on in software as for any codec.
-        ctypes.CDLL(_LIBRARY)
-    except OSError as error:
+    # FFmpeg loads it with the first packet, and without it goes on in software as for any codec.
+    missing = video_library_error()
+    if missing is not None:
         return (
-            f"NVDEC of GPU {gpu} cannot be used: {_LIBRARY} cannot be loaded ({error}); it comes with the "
-            "driver, and into a container when NVIDIA_DRIVER_CAPABILITIES includes video"
+            f"NVDEC of GPU {gpu} cannot be used: {VIDEO_LIBRARY} cannot be loaded ({missing}); it comes with "
+            "the driver, and into a container when NVIDIA_DRIVER_CAPABILITIES includes video"
         )
+    return None
+
+
+def video_library_error() -> OSError | None:
+    """What keeps the driver's video library, with NVDEC in it, from being loaded; None when nothing does."""
+    try:
+        ctypes.CDLL(VIDEO_LIBRARY)
+    except OSError as error:
+        return error
     return None
 
 
