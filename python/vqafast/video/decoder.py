@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
 from av.codec.context import ThreadType
-from av.error import FFmpegError
+from av.error import ExternalError, FFmpegError
 
 from vqafast.errors import (
     CorruptVideo,
@@ -17,7 +17,7 @@ from vqafast.errors import (
     VqafastError,
 )
 from vqafast.video.formats import MAX_PIXELS
-from vqafast.video.nvdec import on_device
+from vqafast.video.nvdec import NvdecFailed, on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -187,14 +187,26 @@ class Decoder:
             self._wait_for_key = True
             return frames + self._send(packet)
         except FFmpegError as error:
-            if self.hardware and isinstance(error, MemoryError):
-                raise CudaError(
-                    f"{self._path}: out of memory on the GPU; score fewer videos at once, or with decoder "
-                    "cpu",
-                    path=self._path,
-                ) from error
+            self._refuse_failed_card(error)
             self.errors += 1
             return []
+
+    def _refuse_failed_card(self, error: FFmpegError) -> None:
+        """Raise where a packet was not refused for what is in it."""
+        card = self.opened.hwaccel
+        if card is None:
+            return
+        if isinstance(error, MemoryError):
+            raise NvdecFailed("the GPU's memory is full; score fewer videos at once") from error
+        # FFmpeg's word for whatever a library of the driver answers. It gives out the picture all the same.
+        if isinstance(error, ExternalError):
+            failure = card.failure()
+            if failure is None:
+                raise NvdecFailed("NVDEC refused a picture") from error
+            raise CudaError(
+                f"{self._path}: GPU {card.gpu} cannot be used by this process any more: {failure}",
+                path=self._path,
+            ) from error
 
     def first_frame(self) -> VideoFrame:
         """Decode up to the first frame, which knows more than the headers.
@@ -225,18 +237,14 @@ class Decoder:
             return self._early[0]
         raise self.nothing(seen)
 
-    def nothing(self, packets: int) -> NoFrames | CorruptVideo | CudaError:
+    def nothing(self, packets: int) -> NoFrames | CorruptVideo | NvdecFailed:
         """Error for a stream of which no frame was decoded."""
         path = self._path
         if packets == 0:
             return NoFrames(f"{path}: the video stream must hold frames, got none", path=path)
         if self.hardware:
             # The file may be sound: the CPU has not tried it.
-            return CudaError(
-                f"{path}: NVDEC failed, it gave no frame from {packets} packets of {self.context.name}; "
-                "score the file with decoder cpu",
-                path=path,
-            )
+            return NvdecFailed(f"NVDEC gave no frame from {packets} packets of {self.context.name}")
         return CorruptVideo(
             f"{path}: at least one frame must decode, got none from {packets} packets of {self.context.name}",
             path=path,
@@ -258,9 +266,5 @@ class Decoder:
             if self.opened.hwaccel is None:
                 raise
             # The same bytes were opened before.
-            raise CudaError(
-                f"{self._path}: the GPU failed, the file cannot be opened with NVDEC any more ({error}); "
-                "score it with decoder cpu",
-                path=self._path,
-            ) from error
+            raise NvdecFailed(f"the file cannot be opened with NVDEC any more ({error})") from error
         self._begin()

@@ -6,8 +6,8 @@ What the card cannot decode, the CPU does: by the codec, by its profile, or beca
 from __future__ import annotations
 
 import ctypes
-from dataclasses import replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -15,7 +15,8 @@ from av.codec import Codec
 from av.codec.hwaccel import HWAccel
 from av.error import FFmpegError
 
-from vqafast.engines.cuda_driver import use_primary_context
+from vqafast.engines.call_graphs import CAPTURING
+from vqafast.engines.cuda_driver import context_failure, use_primary_context
 from vqafast.errors import CudaError, VqafastError
 from vqafast.video.open import Opened, open_video
 
@@ -38,6 +39,30 @@ _EXACT = ("h264", "hevc", "vp8", "vp9")
 _REFUSED_PROFILE = "High 4:4:4 Predictive"
 
 
+class NvdecFailed(Exception):  # noqa: N818 - the name says what happened
+    """NVDEC cannot go on with a stream; the CPU can. `PyAVSource` takes care of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """NVDEC of one GPU, for `open_video`."""
+
+    gpu: int
+
+    def __call__(self) -> HWAccel:
+        """Give FFmpeg the card, in the thread that opens."""
+        # FFmpeg will work in the context that is current in this thread: the primary one, of torch and of
+        # our kernels. Its own "primary_ctx" refuses one that was not made with its flags, as torch's is not.
+        use_primary_context(self.gpu)
+        options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
+        return HWAccel("cuda", device=str(self.gpu), options=options, is_hw_owned=True)
+
+    def failure(self) -> str | None:
+        """Why this process cannot use the card any more; None while it can. Waits for its work."""
+        with CAPTURING:  # waiting for a device breaks a capture
+            return context_failure(self.gpu)
+
+
 def open_on_gpu(file: BinaryIO, path: str, *, owns_file: bool, gpu: int | None) -> tuple[Opened, str | None]:
     """Open `file` for NVDEC of that GPU, or for the CPU where that fails or `gpu` is None.
 
@@ -57,7 +82,7 @@ def open_on_gpu(file: BinaryIO, path: str, *, owns_file: bool, gpu: int | None) 
         return open_video(file, path, owns_file=owns_file), obstacle
     try:
         # The file stays open for the second try, which closes it if it fails too.
-        opened = open_video(file, path, owns_file=False, hwaccel=partial(_hwaccel, gpu))
+        opened = open_video(file, path, owns_file=False, hwaccel=Card(gpu))
     except VqafastError as error:
         opened = open_video(file, path, owns_file=owns_file)
         # FFmpeg does not say whether the file or the card was at fault; that it opens without says so.
@@ -80,7 +105,7 @@ def open_on_gpu(file: BinaryIO, path: str, *, owns_file: bool, gpu: int | None) 
 def nvdec_obstacle(gpu: int) -> str | None:
     """What keeps FFmpeg from decoding on that GPU, tried once per process; None when nothing does."""
     try:
-        _hwaccel(gpu).create(Codec("h264", "r"))
+        Card(gpu)().create(Codec("h264", "r"))
     except (FFmpegError, CudaError, NotImplementedError) as error:
         return f"NVDEC of GPU {gpu} cannot be used: {getattr(error, 'strerror', None) or error}"
     # FFmpeg loads it with the first packet, and without it goes on in software as for any codec.
@@ -100,14 +125,6 @@ def video_library_error() -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def _hwaccel(gpu: int) -> HWAccel:
-    # FFmpeg will work in the context that is current in this thread: the primary one, of torch and of our
-    # kernels. Its own "primary_ctx" refuses one that was not made with its flags, as torch's is not.
-    use_primary_context(gpu)
-    options: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
-    return HWAccel("cuda", device=str(gpu), options=options, is_hw_owned=True)
 
 
 def on_device(picture: VideoFrame) -> bool:
@@ -132,12 +149,9 @@ def picture_obstacle(context: VideoCodecContext, picture: VideoFrame) -> str | N
     if not on_device(picture):
         # FFmpeg goes on in software in both cases, and does not say which it was.
         return f"NVDEC does not decode {described(context)}, or the GPU has no memory left for it"
-    form = picture.sw_format
-    if form is None or form.name not in DEVICE_LAYOUTS:
-        return (
-            f"NVDEC gives {described(context)} as {None if form is None else form.name}, and only "
-            f"{', '.join(sorted(DEVICE_LAYOUTS))} can be read on a GPU"
-        )
+    obstacle = layout_obstacle(picture)
+    if obstacle is not None:
+        return obstacle
     # Hardware pictures have the size of their surface less the crop at the right and the bottom. A surface
     # has even sides, and what it has beyond the picture is not written. PyAV halves odd sides downwards.
     width, height = context.width, context.height
@@ -147,6 +161,17 @@ def picture_obstacle(context: VideoCodecContext, picture: VideoFrame) -> str | N
             "left or the top, are left to the CPU"
         )
     return None
+
+
+def layout_obstacle(picture: VideoFrame) -> str | None:
+    """What keeps a picture on the device from being read there, by its planes; None when nothing does."""
+    form = picture.sw_format
+    if form is not None and form.name in DEVICE_LAYOUTS:
+        return None
+    return (
+        f"NVDEC gives pictures as {None if form is None else form.name}, and only "
+        f"{', '.join(sorted(DEVICE_LAYOUTS))} can be read on a GPU"
+    )
 
 
 def described(context: VideoCodecContext) -> str:

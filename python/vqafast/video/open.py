@@ -35,11 +35,10 @@ from vqafast.video import sniff
 from vqafast.video.formats import MAX_PIXELS, MAX_SIDE, MIN_SIDE, sane_aspect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from av.codec.hwaccel import HWAccel
     from av.container import InputContainer
     from av.video.stream import VideoStream
+
+    from vqafast.video.nvdec import Card
 
 # The demuxers that read exactly the bytes they are given. Playlists, image sequences, devices and
 # lavfi are absent on purpose; protocol_whitelist alone does not stop them.
@@ -67,7 +66,7 @@ class Opened:
     container: InputContainer
     stream: VideoStream
     remarks: list[tuple[str, str]]
-    hwaccel: Callable[[], HWAccel] | None = None
+    hwaccel: Card | None = None
 
     @property
     def aspect(self) -> Fraction:
@@ -208,15 +207,13 @@ def read_head(file: BinaryIO, path: str) -> bytes:
     return head
 
 
-def open_video(
-    file: BinaryIO, path: str, *, owns_file: bool, hwaccel: Callable[[], HWAccel] | None = None
-) -> Opened:
+def open_video(file: BinaryIO, path: str, *, owns_file: bool, hwaccel: Card | None = None) -> Opened:
     """Open the best video stream of a seekable binary file.
 
     Parameters
     ----------
-    hwaccel : callable, optional
-        Makes what decodes instead of the CPU, where it can.
+    hwaccel : Card, optional
+        Decodes instead of the CPU, where it can.
 
     Raises
     ------
@@ -247,7 +244,7 @@ def _refuse_nested(url: str, _flags: int, _options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a media file must not refer to another file, got {url!r}")
 
 
-def _open_container(file: BinaryIO, path: str, hwaccel: Callable[[], HWAccel] | None) -> InputContainer:
+def _open_container(file: BinaryIO, path: str, hwaccel: Card | None) -> InputContainer:
     try:
         container = av.open(
             file,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
@@ -18,7 +18,7 @@ from vqafast.video.formats import (
     plane_shapes,
     refuse_hdr,
 )
-from vqafast.video.nvdec import DEVICE_LAYOUTS, device_planes, on_device
+from vqafast.video.nvdec import NvdecFailed, device_planes, layout_obstacle, on_device
 from vqafast.video.source import ColorSpec, Frame, PixelLayout, Plane, Warning_
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class PictureReader:
         self._said: set[str] = set()
         self._reformatter: VideoReformatter | None = None
         self._shape: tuple[int, int, str] | None = None
+
+    def restart(self) -> None:
+        """Expect the stream from its start, in another form."""
+        self._shape = None
 
     def warn(self, code: str, message: str) -> None:
         """Append a remark once."""
@@ -95,14 +99,10 @@ class PictureReader:
         return self._frame(picture, entry, device_planes(picture), layout, self.color(picture), picture)
 
     def _device_layout(self, picture: VideoFrame) -> PixelLayout:
-        form = picture.sw_format
-        if form is None or form.name not in DEVICE_LAYOUTS:
-            raise UnsupportedPixelFormat(
-                f"{self._path}: pictures on a GPU must be one of {', '.join(sorted(DEVICE_LAYOUTS))}, got "
-                f"{None if form is None else form.name}; score the file with decoder cpu",
-                path=self._path,
-            )
-        return LAYOUTS[form.name]
+        obstacle = layout_obstacle(picture)
+        if obstacle is not None:
+            raise NvdecFailed(obstacle)
+        return LAYOUTS[cast("Any", picture.sw_format).name]
 
     def _frame(
         self,

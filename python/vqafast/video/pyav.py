@@ -10,14 +10,15 @@ import av
 from av.codec.context import ThreadType
 from av.error import FFmpegError
 
-from vqafast.errors import CorruptVideo, CudaError, Unsupported, UnsupportedCodec
+from vqafast.errors import CorruptVideo, Unsupported, UnsupportedCodec
 from vqafast.video.bitstream_stats import read_packets
 from vqafast.video.decoder import Decoder
 from vqafast.video.formats import display_size, refuse_hdr
-from vqafast.video.nvdec import on_device, open_on_gpu, picture_obstacle
+from vqafast.video.nvdec import NvdecFailed, on_device, open_on_gpu, picture_obstacle
 from vqafast.video.open import check_size, open_regular, seekable
 from vqafast.video.picture import PictureReader
 from vqafast.video.run import Run
+from vqafast.video.shots import ShotDetector
 from vqafast.video.source import Closing, Counts, Marks, Sampled, VideoInfo, Warning_
 from vqafast.video.timeline import Assembler, Chooser, Clock, Entry
 
@@ -112,16 +113,21 @@ class PyAVSource(Closing):
         try:
             first = decoder.first_frame()
             obstacle = picture_obstacle(decoder.context, first)
-        except (CorruptVideo, UnsupportedCodec, CudaError) as error:
+        except (CorruptVideo, UnsupportedCodec, NvdecFailed) as error:
             if not decoder.hardware:
                 raise
             # The CPU says whether the file is at fault.
             obstacle = f"NVDEC fails at the first picture ({error})"
         if obstacle is not None and decoder.hardware:
-            decoder.opened.hwaccel = None
-            decoder.restart()
+            self._leave_card()
             first = decoder.first_frame()
         return first, obstacle
+
+    def _leave_card(self) -> None:
+        """Start over, on the CPU."""
+        self._pictures.restart()
+        self._decoder.opened.hwaccel = None
+        self._decoder.restart()
 
     def close(self) -> None:
         """Release the decoder and the file; frames already handed out stay valid."""
@@ -169,13 +175,20 @@ class PyAVSource(Closing):
         if self._used or self._closed:
             raise Unsupported("packets are read before frames: open another source")
         # What was read for the first frame would count as unread packets here.
-        self._decoder.restart()
+        self._restart()
         try:
             records = read_packets(self._decoder)
         finally:
-            self._decoder.restart()
+            self._restart()
         self._length = len(records.size)
         return records
+
+    def _restart(self) -> None:
+        try:
+            self._decoder.restart()
+        except NvdecFailed as error:
+            self._pictures.warn("decoder_fallback", f"decoded on the CPU: {error}")
+            self._leave_card()
 
     def frames(self, selector: Selector) -> Iterator[Sampled]:
         """Yield the samples chosen by `selector`, in order of time; a source can be read once.
@@ -188,6 +201,31 @@ class PyAVSource(Closing):
         if self._used or self._closed:
             raise Unsupported("a source can be read once: open another one")
         self._used = True
+        last = -1
+        failed = ""
+        try:
+            for sampled in self._pass(selector):
+                last = sampled.k
+                yield sampled
+        except NvdecFailed as error:
+            failed = str(error)
+        # Outside of the handler, because the traceback would keep pictures, and so memory of the card.
+        if failed:
+            yield from self._rest(selector, last, failed)
+
+    def _rest(self, selector: Selector, last: int, reason: str) -> Iterator[Sampled]:
+        """Samples behind number `last` from the CPU, with the counts and marks of the whole file."""
+        there = "" if last < 0 else " from there on"
+        self._pictures.warn("decoder_fallback", f"decoded on the CPU{there}: {reason}")
+        self.counts = Counts()
+        shots = self.marks.shots
+        self.marks = Marks(keys=[], shots=None if shots is None else ShotDetector(shots.change, shots.ratio))
+        self._leave_card()
+        for sampled in self._pass(selector):
+            if sampled.k > last:
+                yield sampled
+
+    def _pass(self, selector: Selector) -> Iterator[Sampled]:
         decoder = self._decoder
         length = None
         if selector.needs_length:
