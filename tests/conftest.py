@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests import clips
+from tests.ops.cuda import CARD_EMULATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     """Give torch one thread: its modules are small here, and its threads spin on a busy machine."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if CARD_EMULATED:
+        from tests.card_emulation import torch_card
+        from tests.video import card
+
+        torch_card.install()
+        clips.encode = card.encode_and_learn(clips.encode)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@
 //
 // Layouts of structures: nv-codec-headers 11.1, as offsets of what is used.
 
+#include <unistd.h>
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -16,7 +17,6 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -130,8 +130,26 @@ void set_field(void* structure, size_t offset, T value) {
   std::memcpy(static_cast<char*>(structure) + offset, &value, sizeof(T));
 }
 
+// What is asked for in a stream is done when somebody waits for it. The source is read at once: it was complete.
+struct Pending {
+  Pointer start;
+  size_t pitch, width, rows;
+  std::vector<char> bytes;
+};
+std::vector<Pending> pending;
+
+void flush() {
+  for (const Pending& write : pending) {
+    for (size_t row = 0; row < write.rows; ++row) {
+      std::memcpy(reinterpret_cast<char*>(write.start) + row * write.pitch, write.bytes.data() + row * write.width,
+                  write.width);
+    }
+  }
+  pending.clear();
+}
+
 // CUDA_MEMCPY2D.
-Result copy(const void* what) {
+Result copy(const void* what, bool later) {
   constexpr int kHost = 1;
   const auto side = [what](size_t base, size_t pitch) {
     const auto host = field<char*>(what, base + 24), device = field<char*>(what, base + 32);
@@ -141,18 +159,30 @@ Result copy(const void* what) {
   const auto source_pitch = field<size_t>(what, 48), target_pitch = field<size_t>(what, 104);
   const char* source = side(0, source_pitch);
   char* target = side(56, target_pitch);
-  for (size_t row = 0; row < field<size_t>(what, 120); ++row) {
-    std::memcpy(target + row * target_pitch, source + row * source_pitch, field<size_t>(what, 112));
+  Pending write{
+      reinterpret_cast<Pointer>(target), target_pitch, field<size_t>(what, 112), field<size_t>(what, 120), {}};
+  for (size_t row = 0; row < write.rows; ++row) {
+    const char* start = source + row * source_pitch;
+    write.bytes.insert(write.bytes.end(), start, start + write.width);
+  }
+  pending.push_back(std::move(write));
+  if (!later) {
+    flush();
   }
   return kSuccess;
 }
 
-// Pixels of the picture that these bytes code, at the top left of the surface; what is beyond stays unwritten.
-void decode(const unsigned char* data, size_t length, const Decoder& decoder, unsigned char* surface) {
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+uint64_t fnv1a(const unsigned char* data, size_t length) {
+  uint64_t hash = 0xcbf29ce484222325;
   for (size_t i = 0; i < length; ++i) {
     hash = (hash ^ data[i]) * 0x100000001b3;
   }
+  return hash;
+}
+
+// Pixels of the picture that these bytes code, at the top left of the surface; what is beyond stays unwritten.
+void decode(const unsigned char* data, size_t length, const Decoder& decoder, unsigned char* surface) {
+  const uint64_t hash = fnv1a(data, length);
   const char* folder = std::getenv("VQAFAST_CARD_PICTURES");
   char name[17];
   std::snprintf(name, sizeof(name), "%016llx", static_cast<unsigned long long>(hash));
@@ -188,11 +218,11 @@ Decoder* find(void* handle) {
 }  // namespace
 
 #define DRIVER extern "C" __attribute__((visibility("default"))) Result
-#define ENTER(in_context)                              \
-  const std::lock_guard<std::mutex> lock(mutex);       \
-  const Result entered = enter(__func__, in_context);  \
-  if (entered != kSuccess) {                           \
-    return entered;                                    \
+#define ENTER(in_context)                             \
+  const std::lock_guard<std::mutex> lock(mutex);      \
+  const Result entered = enter(__func__, in_context); \
+  if (entered != kSuccess) {                          \
+    return entered;                                   \
   }
 
 // For tests: card_fail("cuMemAlloc_v2", 3, 2, 0) makes the fourth call from now fail, with status 2.
@@ -210,6 +240,10 @@ extern "C" __attribute__((visibility("default"))) void card_mend() {
   room = static_cast<size_t>(-1);
 }
 
+extern "C" __attribute__((visibility("default"))) uint64_t card_hash(const unsigned char* data, size_t length) {
+  return fnv1a(data, length);
+}
+
 extern "C" __attribute__((visibility("default"))) void card_forget() {
   const std::lock_guard<std::mutex> lock(mutex);
   for (const Decoder* decoder : decoders) {
@@ -218,7 +252,13 @@ extern "C" __attribute__((visibility("default"))) void card_forget() {
   decoders.clear();
   // Not freed: somebody may still look at it.
   memory.clear();
+  pending.clear();
   used = 0;
+}
+
+extern "C" __attribute__((visibility("default"))) void card_flush() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  flush();
 }
 
 extern "C" __attribute__((visibility("default"))) void card_limit(size_t bytes) {
@@ -385,11 +425,13 @@ DRIVER cuCtxGetDevice(int* device) {
 
 DRIVER cuCtxSynchronize() {
   ENTER(true)
+  flush();
   return kSuccess;
 }
 
 DRIVER cuStreamSynchronize(void*) {
   ENTER(true)
+  flush();
   return kSuccess;
 }
 
@@ -406,17 +448,18 @@ DRIVER cuMemAllocPitch_v2(Pointer* result, size_t* pitch, size_t width, size_t h
 
 DRIVER cuMemFree_v2(Pointer pointer) {
   ENTER(true)
+  flush();  // it waits for the work on the device
   return release(pointer);
 }
 
 DRIVER cuMemcpy2D_v2(const void* what) {
   ENTER(true)
-  return copy(what);
+  return copy(what, false);
 }
 
 DRIVER cuMemcpy2DAsync_v2(const void* what, void*) {
   ENTER(true)
-  return copy(what);
+  return copy(what, true);
 }
 
 DRIVER cuMemsetD8Async(Pointer pointer, unsigned char value, size_t bytes, void*) {
@@ -553,10 +596,10 @@ DRIVER cuvidUnmapVideoFrame64(void* handle, Pointer pointer) {
 }
 
 // FFmpeg looks these up when it loads the libraries, and does not call them in order to decode.
-#define ABSENT(name)                                          \
-  DRIVER name() {                                             \
+#define ABSENT(name)                                              \
+  DRIVER name() {                                                 \
     std::fprintf(stderr, "the emulated card has no " #name "\n"); \
-    return kNotSupported;                                     \
+    return kNotSupported;                                         \
   }
 ABSENT(cuCtxSetLimit)
 ABSENT(cuMemAllocManaged)

@@ -177,7 +177,7 @@ def test_this_machine() -> None:
 
 @pytest.mark.cuda
 def test_torch_sees_the_same_devices() -> None:
-    torch = device.require()
+    torch = device.require_gpu()
     result = probe()
     assert result.reason is None
     for gpu in result.gpus:
@@ -226,7 +226,7 @@ def test_a_context_in_which_nothing_works(
 @pytest.mark.cuda
 def test_a_context_after_an_illegal_access() -> None:
     """In a process of its own, which cannot use the device any more."""
-    device.require()
+    device.require_gpu()
     code = """
 import torch
 from vqafast.engines.cuda_driver import context_failure

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("precision", ["f32", "f16"])
 def test_on_a_gpu(precision: str, tmp_path: Path) -> None:
     """A ResNet on TensorRT against torch in float64, in every way of running it."""
-    device.require()
+    device.require_gpu()
     pytest.importorskip("tensorrt")
     from tests.engines.test_half_graph import backbone, exported
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ import pytest
 from vqafast import _core
 
 EMULATED = "emulated" in _core.build_info()["cuda_architectures"]
+#: Names the folder of pictures of an emulated card (tests/card_emulation), where there is one.
+CARD_PICTURES = "VQAFAST_CARD_PICTURES"
+CARD_EMULATED = CARD_PICTURES in os.environ
 _CUDA = 2  # DLPack's kDLCUDA
 _ALIGNMENT = 64
 _AFTER_DATA = 8  # bytes into a DLManagedTensor
@@ -47,7 +51,7 @@ def why_not() -> str | None:
     """What keeps kernels from running on a GPU here."""
     if not _core.build_info()["cuda"]:
         return "this build has no CUDA kernels"
-    if EMULATED:
+    if EMULATED and not CARD_EMULATED:
         return "this build emulates CUDA kernels on the CPU"
     try:
         import torch
@@ -68,6 +72,20 @@ def require() -> Any:
     if os.environ.get("FAIL_WITHOUT_CUDA") == "1":
         pytest.fail(f"FAIL_WITHOUT_CUDA=1, and {reason}")
     pytest.skip(reason)
+
+
+def require_gpu() -> Any:
+    """As `require`, and no emulated card will do."""
+    if CARD_EMULATED:
+        pytest.skip("the emulated card is no GPU")
+    return require()
+
+
+def python(code: str) -> list[str]:
+    """Command of a process of its own that runs `code` with the same card."""
+    if CARD_EMULATED:
+        code = f"from tests.card_emulation import torch_card\ntorch_card.install()\n{code}"
+    return [sys.executable, *(["-S"] if sys.flags.no_site else []), "-c", code]
 
 
 def require_kernels() -> None:

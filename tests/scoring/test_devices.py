@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from tests import clips
-from tests.ops.cuda import require, why_not
+from tests.ops.cuda import CARD_EMULATED, require, why_not
 
 import vqafast
 from vqafast import _core
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 TOLERANCE = 0.05
 HALF_TOLERANCE = 0.5
 CARD = Gpu(0, "NVIDIA Test", (9, 0), 80 << 30)
+
+# The emulated card has the speed of one core.
+WIDTH, HEIGHT, FRAMES = (192, 128, 24) if CARD_EMULATED else (640, 360, 150)
+FILM = clips.Clip(width=WIDTH, height=HEIGHT, frames=FRAMES, fps=30, options={"crf": "30"})
+OTHER_FILM = clips.Clip(width=WIDTH, height=HEIGHT, frames=FRAMES * 2 // 3, fps=30, first=500)
 
 no_gpu = pytest.mark.skipif(why_not() is None, reason="there is a GPU")
 
@@ -139,7 +144,7 @@ def agree(got: Assessment, truth: Assessment, tolerance: float) -> None:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("devices") / "film.mp4"
-    clips.encode(path, clips.Clip(width=640, height=360, frames=150, fps=30, options={"crf": "30"}))
+    clips.encode(path, FILM)
     return path
 
 
@@ -207,7 +212,7 @@ def test_convolutional_backbones_on_a_gpu(model: Path, clip: Path, precision: st
 def test_videos_that_share_a_gpu_get_the_bits_of_one_alone(film: Path, tmp_path: Path) -> None:
     require()
     other = tmp_path / "other.mp4"
-    clips.encode(other, clips.Clip(width=640, height=360, frames=100, fps=30, first=500))
+    clips.encode(other, OTHER_FILM)
     scorer = Scorer(device="cuda")
     alone = {str(p): scorer.score(p) for p in (film, other)}
     for outcome in scorer.assess_many([film, other] * 6, videos=6):

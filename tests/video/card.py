@@ -1,7 +1,6 @@
 """Where the tests of NVDEC get their card: a GPU, or the emulated one of tests/card_emulation.
 
-With the emulated one FFmpeg's own code runs as with a GPU. Pictures "on the card" are in this machine's
-memory, and torch gets them as tensors of the CPU.
+With the emulated one FFmpeg's own code runs as with a GPU.
 """
 
 from __future__ import annotations
@@ -15,27 +14,13 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 from av.bitstream import BitStreamFilterContext
-from tests.ops.cuda import require
+from tests.ops.cuda import CARD_PICTURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PICTURES = "VQAFAST_CARD_PICTURES"
-EMULATED = PICTURES in os.environ
-#: Of the tensors that it gives, for torch.
-DEVICE = "cpu" if EMULATED else "cuda:0"
-_CPU, _CUDA = 1, 2  # DLPack's kDLCPU, kDLCUDA
-_AFTER_DATA = 8  # bytes into a DLManagedTensor
-_BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3  # FNV-1a, 64 bits
+_CODECS = ("h264", "hevc", "vp8", "vp9")
 _TO_ANNEX_B = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
-
-
-def require_card() -> None:
-    """A GPU or the emulated card; else a skip, or with FAIL_WITHOUT_CUDA=1 a failure."""
-    if not EMULATED:
-        require()
-    else:
-        _torch_takes_its_pictures()
 
 
 @cache
@@ -43,6 +28,7 @@ def library() -> ctypes.CDLL:
     """The emulated card, for its `card_...` functions."""
     loaded = ctypes.CDLL("libcuda.so.1")
     loaded.card_count.restype = ctypes.c_long
+    loaded.card_hash.restype, loaded.card_hash.argtypes = ctypes.c_uint64, [ctypes.c_char_p, ctypes.c_size_t]
     loaded.card_limit.argtypes = [ctypes.c_size_t]
     loaded.card_fail.argtypes = [ctypes.c_char_p, ctypes.c_long, ctypes.c_int, ctypes.c_int]
     return loaded
@@ -83,39 +69,32 @@ def count(what: str) -> int:
     return int(library().card_count(what.encode()))
 
 
-@cache
-def _torch_takes_its_pictures() -> None:
-    """A torch without CUDA refuses what says that it is on a card."""
-    import torch
+def encode_and_learn(encode: Any) -> Any:
+    """`clips.encode`, whose files the emulated card can decode."""
 
-    take = torch.utils.dlpack.from_dlpack
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    def wrapped(path: Any, *args: Any, **kwargs: Any) -> None:
+        encode(path, *args, **kwargs)
+        if isinstance(path, Path):
+            learn(path)
 
-    def from_dlpack(capsule: Any) -> Any:
-        if type(capsule).__name__ == "PyCapsule":
-            kind = ctypes.c_int32.from_address(pointer(capsule, b"dltensor") + _AFTER_DATA)
-            assert kind.value in (_CPU, _CUDA)
-            kind.value = _CPU
-        return take(capsule)
-
-    torch.utils.dlpack.from_dlpack = from_dlpack
+    return wrapped
 
 
-def learn(path: str) -> None:
+def learn(path: Path) -> None:
     """Let the emulated card decode the pictures of a file, with the pixels that the CPU decodes."""
-    if not EMULATED:
-        return
-    folder = Path(os.environ[PICTURES])
-    with av.open(path) as container:
-        pictures = {p.pts if p.pts is not None else i: p for i, p in enumerate(container.decode(video=0))}
-    with av.open(path) as container:
+    folder = Path(os.environ[CARD_PICTURES])
+    with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        for i, (pts, data) in enumerate(_coded(container, stream)):
-            # A raw stream has no times: the order must be the same.
-            pts = i if pts is None else pts
-            if pts in pictures:
-                (folder / f"{_hash(data):016x}").write_bytes(_pixels(pictures[pts]))
+        if stream.codec_context.codec.canonical_name not in _CODECS or "420" not in str(stream.pix_fmt):
+            return
+        # A raw stream has no times: what it codes is in the order of time.
+        decoded = enumerate(container.decode(stream))
+        pictures = {i if picture.pts is None else picture.pts: picture for i, picture in decoded}
+    with av.open(str(path)) as container:
+        for i, (pts, data) in enumerate(_coded(container, container.streams.video[0])):
+            picture = pictures.get(i if pts is None else pts)
+            if picture is not None:
+                (folder / f"{library().card_hash(data, len(data)):016x}").write_bytes(_pixels(picture))
 
 
 def _coded(container: Any, stream: Any) -> Iterator[tuple[int | None, bytes]]:
@@ -141,13 +120,6 @@ def _coded(container: Any, stream: Any) -> Iterator[tuple[int | None, bytes]]:
 
 def _is_slice(codec: str, unit: bytes) -> bool:
     return unit[0] & 31 in (1, 5) if codec == "h264" else unit[0] >> 1 & 63 < 32
-
-
-def _hash(data: bytes) -> int:
-    value = _BASIS
-    for byte in data:
-        value = (value ^ byte) * _PRIME & 0xFFFFFFFFFFFFFFFF
-    return value
 
 
 def _pixels(picture: Any) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tests import clips
 from tests.clips import Clip
-from tests.ops.cuda import require
+from tests.ops.cuda import require_gpu
 from tests.video.test_dali_plan import ACCEPTED, remux
 
 pytest.importorskip("nvidia.dali")
@@ -337,7 +337,7 @@ def test_sources_are_read_by_several_threads(host: DaliDecoder, make_clip: Any) 
 @pytest.mark.parametrize("selector", SELECTORS, ids=str)
 def test_samples_on_a_gpu(make_clip: Any, name: str, selector: Selector) -> None:
     """Has never run. The standards define luma to the bit; chroma comes back from DALI's upsampling."""
-    require()
+    require_gpu()
     path = make_clip(f"accepted_{name}", DEVICE[name])
     source = DaliDecoder(device="cuda:0").open(path, selector)
     got = read(source, selector)
@@ -351,7 +351,7 @@ def test_samples_on_a_gpu(make_clip: Any, name: str, selector: Selector) -> None
 @pytest.mark.cuda
 def test_a_batch_on_a_gpu(make_clip: Any, tmp_path: Path) -> None:
     """Has never run."""
-    require()
+    require_gpu()
 
     def zero_header(number: int, data: bytes) -> bytes:
         return data[:6] + bytes(len(data) - 6) if number == 30 else data
@@ -374,7 +374,7 @@ def test_a_batch_on_a_gpu(make_clip: Any, tmp_path: Path) -> None:
 @pytest.mark.cuda
 def test_planes_on_a_gpu_can_be_ingested(make_clip: Any) -> None:
     """Has never run."""
-    torch = require()
+    torch = require_gpu()
     path = make_clip("accepted_x264.mp4", DEVICE["x264.mp4"])
     got = read(DaliDecoder(device="cuda:0").open(path, SELECTOR), SELECTOR)
     for mine, theirs in zip(got, plain(path, SELECTOR)[1], strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import av
 import numpy as np
 import pytest
 from tests import clips
-from tests.ops.cuda import require, why_not
+from tests.ops.cuda import python, require, why_not
 
 from vqafast import video
 from vqafast.errors import NotAVideo, VqafastError
@@ -22,8 +21,6 @@ from vqafast.video.picture import PictureReader
 from vqafast.video.pyav import PyAVSource
 from vqafast.video.sampling import EveryFrame, TimeGrid, UniformCount
 from vqafast.video.timeline import Entry
-
-from . import card
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +55,6 @@ def write(folder: Path, name: str, clip: clips.Clip) -> str:
     extension = "mkv" if clip.codec in ("ffv1", "libvpx") else "mp4"
     path = folder / f"{name.replace(' ', '_').replace(':', '')}.{extension}"
     clips.encode(path, clip)
-    card.learn(str(path))
     return str(path)
 
 
@@ -79,7 +75,7 @@ def read(path: str, gpu: int | None) -> tuple[PyAVSource, list[Sampled]]:
 @pytest.mark.parametrize("name", HARDWARE)
 def test_samples_are_those_of_the_cpu(name: str, tmp_path: Path) -> None:
     """The standards define every bit of a decoded picture, so the planes must be equal."""
-    card.require_card()
+    require()
     path = write(tmp_path, name, HARDWARE[name])
     (cpu, truth), (gpu, got) = read(path, None), read(path, 0)
     assert "NVDEC" in gpu.info.decoder
@@ -94,7 +90,7 @@ def test_samples_are_those_of_the_cpu(name: str, tmp_path: Path) -> None:
         assert a.k == b.k
         for mine, theirs in zip(a.frames, b.frames, strict=True):
             assert (mine.pts, mine.index, mine.rotation) == (theirs.pts, theirs.index, theirs.rotation)
-            assert str(mine.planes[0].device) == card.DEVICE
+            assert str(mine.planes[0].device) == "cuda:0"
             for p, q in zip(planar(mine), planar(theirs), strict=True):
                 np.testing.assert_array_equal(p, q)
     assert (gpu.counts.decoded, gpu.counts.skipped) == (cpu.counts.decoded, cpu.counts.skipped)
@@ -117,7 +113,7 @@ with PyAVSource({path!r}, gpu=0) as source:
     frames = [s.frames[0] for s in source.frames(EveryFrame(burst=1))]
 print(sum(f.planes[0].long().sum().item() for f in frames))
 """
-    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    got = subprocess.run(python(code), capture_output=True, text=True, check=False)
     assert got.returncode == 0, got.stderr
     with PyAVSource(path) as source:
         truth = sum(int(s.frames[0].planes[0].sum()) for s in source.frames(EveryFrame(burst=1)))
@@ -127,7 +123,7 @@ print(sum(f.planes[0].long().sum().item() for f in frames))
 @pytest.mark.cuda
 def test_a_file_is_opened_again_in_another_thread(tmp_path: Path) -> None:
     """As scoring does: opened here, counted and decoded in a thread that has no CUDA context yet."""
-    card.require_card()
+    require()
     path = write(tmp_path, "h264", HARDWARE["h264"])
     found: list[Any] = []
     with PyAVSource(path, gpu=0) as source:
@@ -144,7 +140,7 @@ def test_a_file_is_opened_again_in_another_thread(tmp_path: Path) -> None:
 
 @pytest.mark.cuda
 def test_frames_outlive_the_source(tmp_path: Path) -> None:
-    card.require_card()
+    require()
     path = write(tmp_path, "h264", HARDWARE["h264"])
     with PyAVSource(path, gpu=0) as source:
         kept = [s.frames[0] for s in source.frames(EveryFrame(burst=1))]
@@ -157,7 +153,7 @@ def test_frames_outlive_the_source(tmp_path: Path) -> None:
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", SOFTWARE)
 def test_what_the_card_cannot_decode_goes_to_the_cpu(name: str, tmp_path: Path) -> None:
-    card.require_card()
+    require()
     path = write(tmp_path, name, SOFTWARE[name])
     source, got = read(path, 0)
     assert "NVDEC" not in source.info.decoder
@@ -171,7 +167,7 @@ def test_what_the_card_cannot_decode_goes_to_the_cpu(name: str, tmp_path: Path) 
 
 @pytest.mark.cuda
 def test_a_display_is_served_from_the_host(tmp_path: Path) -> None:
-    card.require_card()
+    require()
     path = write(tmp_path, "hevc", HARDWARE["hevc"])
     (_, truth), (_, got) = read(path, None), read(path, 0)
     a, b = (Scaler(Display(640, 384)).scale(s[1]).frames[0] for s in (got, truth))

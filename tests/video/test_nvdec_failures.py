@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 from tests import clips
+from tests.ops.cuda import CARD_EMULATED, require
 
 from vqafast.errors import CorruptVideo, CudaError, NotAVideo
+from vqafast.video.nvdec import to_host
 from vqafast.video.pyav import PyAVSource
 from vqafast.video.sampling import EveryFrame, TimeGrid, UniformCount
 from vqafast.video.shots import ShotDetector
@@ -26,11 +28,11 @@ from . import card
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vqafast.video.source import Sampled
+    from vqafast.video.source import Frame, Sampled
 
 pytestmark = [
     pytest.mark.cuda,
-    pytest.mark.skipif(not card.EMULATED, reason="needs the emulated card (tests/run_emulated_card.sh)"),
+    pytest.mark.skipif(not CARD_EMULATED, reason="needs the emulated card (tests/run_emulated_card.sh)"),
 ]
 
 EVERY = EveryFrame(burst=1)
@@ -42,7 +44,7 @@ STEPS = ("cuvidDecodePicture", "cuvidMapVideoFrame64")
 @pytest.fixture(autouse=True)
 def whole() -> Iterator[None]:
     """The card works at the start of each test, and holds nothing at its end unless it broke."""
-    card.require_card()
+    require()
     card.mend()
     yield
     gc.collect()
@@ -56,7 +58,6 @@ def whole() -> Iterator[None]:
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("card") / "x.mp4"
     clips.encode(file, clips.Clip(width=320, height=192))
-    card.learn(str(file))
     return str(file)
 
 
@@ -67,7 +68,12 @@ def truth(path: str) -> list[Any]:
 
 
 def lumas(samples: Iterator[Sampled]) -> list[Any]:
-    return [(s.k, s.frames[0].pts, np.asarray(s.frames[0].planes[0]).copy()) for s in samples]
+    return [(s.k, s.frames[0].pts, host(s.frames[0])) for s in samples]
+
+
+def host(frame: Frame) -> Any:
+    """Luma, copied."""
+    return np.array(to_host(frame).planes[0])
 
 
 def same(got: list[Any], truth: list[Any]) -> None:
@@ -234,7 +240,6 @@ def joined(tmp_path: Path, parts: list[clips.Clip], codec: str) -> str:
     for i, clip in enumerate(parts):
         part = tmp_path / f"{i}.{codec}"
         clips.encode(part, clip, codec)
-        card.learn(str(part))
         data += part.read_bytes()
     path = tmp_path / f"all.{codec}"
     path.write_bytes(data)
@@ -268,7 +273,7 @@ def test_a_stream_that_changes(name: str, tmp_path: Path) -> None:
 
 def planes_of(sampled: Sampled) -> Any:
     frame = sampled.frames[0]
-    luma = np.asarray(frame.planes[0])
+    luma = host(frame)
     return luma >> (16 - frame.layout.bit_depth) if frame.layout.msb_aligned else luma
 
 
@@ -290,6 +295,7 @@ def crop(path: Path, codec: str, options: str) -> None:
         change = BitStreamFilterContext(f"{codec}_metadata={options}", source.streams.video[0])
         packets = [out for p in source.demux(video=0) for out in change.filter(p if p.size else None)]
     path.write_bytes(b"".join(bytes(p) for p in packets))
+    card.learn(path)
 
 
 SIZES: dict[str, tuple[str, clips.Clip | str]] = {
@@ -318,7 +324,6 @@ def test_pictures_that_are_not_the_whole_surface(name: str, tmp_path: Path) -> N
         clips.encode(path, made)
     else:
         crop(path, extension, made)
-    card.learn(str(path))
     if "container" in name:
         clips.declare_size(path, path, 319, 191)
     with PyAVSource(str(path)) as source:
@@ -336,7 +341,6 @@ def test_pictures_that_are_not_the_whole_surface(name: str, tmp_path: Path) -> N
 def test_interlaced_pictures(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     clips.encode(path, clips.Clip(frames=12, width=320, height=192, options={"x264-params": "tff=1"}))
-    card.learn(str(path))
     with PyAVSource(str(path)) as source:
         truth = lumas(source.frames(EVERY))
         codes = [w.code for w in source.warnings]
