@@ -7,6 +7,7 @@
 //
 // Layouts of structures: nv-codec-headers 11.1, as offsets of what is used.
 
+#include <fcntl.h>
 #include <unistd.h>
 #include <algorithm>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -25,7 +27,7 @@ using Result = int;
 using Pointer = unsigned long long;
 
 constexpr Result kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kNotInitialized = 3, kInvalidDevice = 101,
-                 kInvalidContext = 201, kInvalidHandle = 400, kNotSupported = 801;
+                 kInvalidContext = 201, kInvalidHandle = 400, kIllegalAddress = 700, kNotSupported = 801;
 constexpr size_t kPitch = 512;  // of rows, in bytes
 constexpr unsigned char kUnwritten = 0xa5, kFreed = 0xdd;
 constexpr int kSurfaces = 32;
@@ -62,6 +64,31 @@ std::map<std::string, long> calls;
 Result broken = kSuccess;
 thread_local std::vector<Context*> stack;
 
+// VQAFAST_CARD_FAIL="FILE FUNCTION AFTER STATUS BREAKS": as card_fail, in the first process that comes so far. It makes
+// FILE.
+void fail_as_the_environment_says(const char* name) {
+  static const std::string given = [] {
+    const char* value = std::getenv("VQAFAST_CARD_FAIL");
+    return std::string(value == nullptr ? "" : value);
+  }();
+  if (given.empty()) {
+    return;
+  }
+  std::istringstream words(given);
+  std::string file, function;
+  Failure failure;
+  words >> file >> function >> failure.after >> failure.status >> failure.breaks;
+  if (function != name || calls[name] <= failure.after) {
+    return;
+  }
+  const int descriptor = open(file.c_str(), O_CREAT | O_EXCL, 0600);
+  if (descriptor >= 0) {
+    close(descriptor);
+    failure.after = 0;
+    failures[function] = failure;
+  }
+}
+
 int devices() {
   const char* given = std::getenv("VQAFAST_CARD_DEVICES");
   return given == nullptr ? 1 : std::atoi(given);
@@ -70,6 +97,7 @@ int devices() {
 // Every call comes through here: counts it, and says what keeps it from being done.
 Result enter(const char* name, bool in_context) {
   ++calls[name];
+  fail_as_the_environment_says(name);
   const auto failure = failures.find(name);
   if (failure != failures.end() && failure->second.after >= 0 && failure->second.after-- == 0) {
     const Failure failed = failure->second;
@@ -189,6 +217,9 @@ void decode(const unsigned char* data, size_t length, const Decoder& decoder, un
   std::FILE* file = folder == nullptr ? nullptr : std::fopen((std::string(folder) + "/" + name).c_str(), "rb");
   if (file == nullptr) {
     ++calls["unknown pictures"];
+    if (std::getenv("VQAFAST_CARD_UNKNOWN_BREAKS") != nullptr) {
+      broken = kIllegalAddress;
+    }
     return;
   }
   // Columns and rows of the picture in samples, bytes of a sample; then luma, then chroma.
@@ -476,7 +507,7 @@ DRIVER cuGetErrorName(Result status, const char** name) {
                                                        {kInvalidDevice, "CUDA_ERROR_INVALID_DEVICE"},
                                                        {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT"},
                                                        {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE"},
-                                                       {700, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+                                                       {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS"},
                                                        {719, "CUDA_ERROR_LAUNCH_FAILED"},
                                                        {kNotSupported, "CUDA_ERROR_NOT_SUPPORTED"},
                                                        {999, "CUDA_ERROR_UNKNOWN"}};

@@ -1,10 +1,10 @@
-"""Torch on the emulated card: tensors of the CPU that say they are on ``cuda:0``, and `torch.cuda` for them.
+"""Torch on the emulated card: tensors of the CPU that say they are on ``cuda:N``, and `torch.cuda` for them.
 
-A torch without CUDA, made to behave as one with it where this package uses it. Tensors on the card and on the
-host do not mix and share no memory; graphs are recorded operator by operator and replayed into the same
-memory, and a replay destroys the outputs of other graphs of its pool; what a stream that captures must not
-do is refused. What the decoder copies comes when the default stream is waited for. Otherwise streams have no
-time of their own, and a missing wait is not noticed.
+A torch without CUDA, made to behave as one with it where this package uses it. Tensors of a card, of another
+card and of the host do not mix and share no memory. Graphs are recorded operator by operator and replayed
+into the same memory; a replay destroys the outputs of other graphs of its pool, and what a stream that
+captures must not do is refused. What the decoder copies comes when the default stream is waited for.
+Otherwise streams have no time of their own, and a missing wait is not noticed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import functools
 import itertools
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_CUDA = 2  # DLPack's kDLCUDA
+_CPU, _CUDA = 1, 2  # DLPack's kDLCPU, kDLCUDA
 _AFTER_DATA = 8  # bytes into a DLManagedTensor
-_CARD = torch.device("cuda", 0)
 _FACTORIES = ("empty", "zeros", "ones", "full", "arange", "tensor", "rand", "randn", "randint", "linspace")
 _MOVES = ("copy_", "to", "cpu", "cuda")
 _MEMORY = 8 << 30
@@ -34,7 +34,9 @@ _one_capture = threading.Lock()
 
 
 class OnCard(torch.Tensor):
-    """A tensor on the card."""
+    """A tensor on a card. Each card has a class, which its tensors' results are of."""
+
+    card = 0
 
     @classmethod
     def __torch_function__(
@@ -42,7 +44,7 @@ class OnCard(torch.Tensor):
     ) -> Any:
         kwargs = dict(kwargs or {})
         if func == torch.Tensor.device.__get__:  # a new object each time
-            return _CARD
+            return torch.device("cuda", cls.card)
         if func == torch.Tensor.is_cuda.__get__:
             return True
         name = getattr(func, "__name__", "")
@@ -51,34 +53,43 @@ class OnCard(torch.Tensor):
         device = kwargs.get("device")
         if device is not None and torch.device(device).type == "cuda":
             kwargs["device"] = "cpu"
-        _reach(current_stream())
+        _reach(current_stream(cls.card))
         if name not in _MOVES:
-            _refuse_mixture((args, kwargs))
+            _refuse_mixture(cls.card, (args, kwargs))
         return super().__torch_function__(func, types, args, kwargs)
 
     def numpy(self, *_: Any, **__: Any) -> Any:
-        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
+        raise TypeError(
+            f"can't convert cuda:{self.card} device type tensor to numpy. Use Tensor.cpu() first."
+        )
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         return self.numpy()
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return _CUDA, 0
+        return _CUDA, self.card
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
         # Anything else makes torch wait for a stream.
         assert stream == -1
-        _reach(current_stream())
+        _reach(current_stream(self.card))
         capsule = self.detach().as_subclass(torch.Tensor).__dlpack__()
-        kind_of(capsule).value = _CUDA
+        place = place_of(capsule)
+        place[0], place[1] = _CUDA, self.card
         return capsule
 
 
-def kind_of(capsule: Any) -> ctypes.c_int32:
-    """The kind of device in a DLPack capsule, in place."""
+@functools.cache
+def on(card: int) -> type[OnCard]:
+    """Class of the tensors on a card."""
+    return type(f"OnCard{card}", (OnCard,), {"card": card})
+
+
+def place_of(capsule: Any) -> Any:
+    """Kind and number of the device in a DLPack capsule, to be read and changed."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.c_int32.from_address(pointer(capsule, b"dltensor") + _AFTER_DATA)
+    return (ctypes.c_int32 * 2).from_address(pointer(capsule, b"dltensor") + _AFTER_DATA)
 
 
 def _tensors(nested: Any) -> Iterator[torch.Tensor]:
@@ -91,14 +102,25 @@ def _tensors(nested: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(part)
 
 
-def _refuse_mixture(arguments: Any) -> None:
+def _refuse_mixture(card: int, arguments: Any) -> None:
     for tensor in _tensors(arguments):
         # A module keeps its parameters' type when it moves them.
-        if not isinstance(tensor, (OnCard, torch.nn.Parameter)) and tensor.dim():
+        if not isinstance(tensor, (on(card), torch.nn.Parameter)) and tensor.dim():
             raise RuntimeError(
-                "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and "
-                "cpu!"
+                f"Expected all tensors to be on the same device, but found at least two devices, cuda:{card} "
+                f"and {tensor.device}!"
             )
+
+
+def _card_of(device: Any) -> int | None:
+    """Number of the card that a device is; None for the host."""
+    place = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+    if place.type != "cuda":
+        return None
+    card = current_device() if place.index is None else place.index
+    if card >= device_count():
+        raise RuntimeError("CUDA error: invalid device ordinal")
+    return card
 
 
 def _refuse_in_capture(what: str) -> None:
@@ -111,53 +133,56 @@ def _to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     if args and isinstance(args[0], torch.Tensor):
         args = (args[0].device, args[0].dtype, *args[1:])
     device, dtype, _, form = torch._C._nn._parse_to(*args, **kwargs)
-    on_card = isinstance(self, OnCard)
-    target = on_card if device is None else device.type == "cuda"
-    if not on_card and not target:
+    here = self.card if isinstance(self, OnCard) else None
+    there = here if device is None else _card_of(device)
+    if here is None and there is None:
         given = {} if device is None else {"device": device}
         kept = {} if form is None else {"memory_format": form}
         return _plain_to(self, dtype=dtype or self.dtype, copy=copy, **given, **kept)
-    _reach(current_stream())
-    if on_card and not target:
+    for card in {here, there} - {None}:
+        _reach(current_stream(card))
+    if there is None:
         _refuse_in_capture("copy to the host")
     with torch._C.DisableTorchFunctionSubclass():
         base = self.as_subclass(torch.Tensor)
         kept = {} if form is None else {"memory_format": form}
-        moved = _plain_to(base, dtype=dtype or base.dtype, copy=copy or on_card != target, **kept)
-    if on_card and target and moved is base:
-        return self
-    return moved.as_subclass(OnCard) if target else moved
+        moved = _plain_to(base, dtype=dtype or base.dtype, copy=copy or here != there, **kept)
+    if there is None:
+        return moved
+    return self if moved is base else moved.as_subclass(on(there))
 
 
 def _made(make: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(make)
     def on_its_device(*args: Any, **kwargs: Any) -> Any:
-        device = kwargs.get("device")
         pinned = kwargs.pop("pin_memory", False)
-        if device is None or torch.device(device).type != "cuda":
+        card = None if kwargs.get("device") is None else _card_of(kwargs["device"])
+        if card is None:
             return make(*args, **kwargs)
         assert not pinned
-        return make(*args, **{**kwargs, "device": "cpu"}).as_subclass(OnCard)
+        return make(*args, **{**kwargs, "device": "cpu"}).as_subclass(on(card))
 
     return on_its_device
 
 
 def from_dlpack(capsule: Any) -> torch.Tensor:
     """As torch's, also for capsules of the card."""
-    if type(capsule).__name__ != "PyCapsule" or kind_of(capsule).value != _CUDA:
+    if type(capsule).__name__ != "PyCapsule" or place_of(capsule)[0] != _CUDA:
         return _plain_from_dlpack(capsule)
-    kind_of(capsule).value = 1
-    return _plain_from_dlpack(capsule).as_subclass(OnCard)
+    place = place_of(capsule)
+    card, place[0], place[1] = place[1], _CPU, 0
+    return _plain_from_dlpack(capsule).as_subclass(on(card))
 
 
 class Stream:
-    """A number."""
+    """A number, or 0 for the default stream of a card."""
 
     _numbers = itertools.count(1000)
 
     def __init__(self, device: Any = None, priority: int = 0) -> None:
-        assert device is None or torch.device(device) == _CARD
-        self.device, self.priority = _CARD, priority
+        card = current_device() if device is None else _card_of(device)
+        assert card is not None
+        self.card, self.priority = card, priority
         self.cuda_stream = next(self._numbers)
 
     def wait_stream(self, other: Stream) -> None:
@@ -171,18 +196,20 @@ class Stream:
         return True
 
 
-class _Default(Stream):
-    def __init__(self) -> None:
-        super().__init__()
-        self.cuda_stream = 0
+@functools.cache
+def _default(card: int) -> Stream:
+    made = Stream(card)
+    made.cuda_stream = 0
+    return made
 
 
-_default = _Default()
+def default_stream(device: Any = None) -> Stream:
+    return _default(current_device() if device is None else _card_of(device) or 0)
 
 
 def _reach(stream: Stream) -> None:
     """Let the work of a stream be done."""
-    if stream is _default:
+    if stream.cuda_stream == 0:
         _driver().card_flush()
 
 
@@ -191,21 +218,51 @@ def _driver() -> ctypes.CDLL:
     return ctypes.CDLL("libcuda.so.1")
 
 
+def device_count() -> int:
+    return int(os.environ.get("VQAFAST_CARD_DEVICES", "1"))
+
+
+def current_device() -> int:
+    return getattr(_local, "device", 0)
+
+
+@contextlib.contextmanager
+def device(new: Any) -> Iterator[None]:
+    before, _local.device = current_device(), _card_of(new)
+    try:
+        yield
+    finally:
+        _local.device = before
+
+
+def _streams() -> dict[int, Stream]:
+    """This thread's current stream of each card."""
+    if not hasattr(_local, "streams"):
+        _local.streams = {}
+    streams: dict[int, Stream] = _local.streams
+    return streams
+
+
 def current_stream(device: Any = None) -> Stream:
-    assert device is None or torch.device(device) == _CARD
-    current: Stream = getattr(_local, "stream", _default)
-    return current
+    card = current_device() if device is None else _card_of(device) or 0
+    return _streams().get(card) or _default(card)
 
 
 @contextlib.contextmanager
 def stream(new: Stream | None) -> Iterator[None]:
-    before = current_stream()
-    if new is not None:
-        _local.stream = new
-    try:
+    if new is None:
         yield
+        return
+    streams = _streams()
+    before, streams[new.card] = current_stream(new.card), new
+    try:
+        with device(new.card):
+            yield
     finally:
-        _local.stream = before
+        streams[new.card] = before
+
+
+_switch = stream  # its name is a parameter's below
 
 
 class CUDAGraph:
@@ -264,12 +321,12 @@ def graph(
     if not _one_capture.acquire(blocking=False):
         raise RuntimeError("CUDA error: torch captures one graph at a time")
     captured.pool = pool
-    before, _local.stream, _local.capturing = current_stream(), stream, captured
+    _local.capturing = captured
     try:
-        with _Recorder(captured):
+        with _switch(stream), _Recorder(captured):
             yield
     finally:
-        _local.stream, _local.capturing = before, None
+        _local.capturing = None
         _one_capture.release()
     _pools.setdefault(pool, []).append(captured)
 
@@ -278,20 +335,18 @@ def graph(
 def install() -> None:
     """Give this process's torch the card."""
     torch.Tensor.to = _to  # type: ignore[method-assign]
-    torch.Tensor.cuda = lambda self, *_, **__: _to(self, "cuda")  # type: ignore[method-assign]
+    torch.Tensor.cuda = lambda self, device="cuda", **_: _to(self, device)  # type: ignore[method-assign]
     torch.Tensor.cpu = lambda self, *_, **__: _to(self, "cpu")  # type: ignore[method-assign]
     for name in _FACTORIES:
         setattr(torch, name, _made(getattr(torch, name)))
     torch.utils.dlpack.from_dlpack = from_dlpack
     cuda: Any = torch.cuda
     cuda.is_available = lambda: True
-    cuda.device_count = lambda: 1
-    cuda.current_device = lambda: 0
+    cuda.device_count, cuda.current_device, cuda.device = device_count, current_device, device
     cuda.get_device_name = lambda _=None: "emulated card"
     cuda.Stream, cuda.stream = Stream, stream
-    cuda.current_stream, cuda.default_stream = current_stream, lambda _=None: _default
-    cuda.device = lambda _: contextlib.nullcontext()
-    cuda.synchronize = lambda _=None: _default.synchronize()
+    cuda.current_stream, cuda.default_stream = current_stream, default_stream
+    cuda.synchronize = lambda device=None: default_stream(device).synchronize()
     cuda.mem_get_info = lambda _=None: (_MEMORY // 2, _MEMORY)
     cuda.empty_cache = lambda: None
     cuda.get_rng_state = lambda *_: torch.zeros(16, dtype=torch.uint8)

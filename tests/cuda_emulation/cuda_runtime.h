@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 
@@ -52,6 +53,8 @@ namespace cuda_emulation {
 constexpr int kWarp = 32;
 constexpr std::size_t kMaxShared = 227 << 10;  // of a block, compute capability 9.0
 constexpr std::size_t kUnasked = 48 << 10;     // without cudaFuncSetAttribute
+
+inline thread_local int current_device = 0;
 
 // Waits for the block's other threads; `line` tells one barrier from another.
 void barrier(int line);
@@ -134,10 +137,16 @@ const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
 
 inline cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = cuda_emulation::current_device;
   return cudaSuccess;
 }
-inline cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+inline cudaError_t cudaSetDevice(int device) {
+  // As many as the emulated driver of tests/card_emulation has.
+  const char* count = std::getenv("VQAFAST_CARD_DEVICES");
+  if (device < 0 || device >= (count == nullptr ? 1 : std::atoi(count))) return cudaErrorInvalidDevice;
+  cuda_emulation::current_device = device;
+  return cudaSuccess;
+}
 
 template <typename... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int value) {

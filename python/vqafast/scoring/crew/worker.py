@@ -97,9 +97,11 @@ def start() -> Worker:
 
 def python(code: str, connection: Connection) -> subprocess.Popen[bytes]:
     """Run code in a process of its own, which takes over a connection under the same number."""
+    # What a .pth file does would come on top of the path, which is given.
+    without_site = ["-S"] if sys.flags.no_site else []
     # Not multiprocessing.Process: it would run the caller's main module again.
     return subprocess.Popen(
-        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"],
+        [sys.executable, *without_site, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"],
         stdin=subprocess.DEVNULL,
         pass_fds=[connection.fileno()],
         # Ctrl-C is for the process that has the terminal, which then ends this one.
