@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from tests import clips  # noqa: E402
+from tests.models.places import PLACES, rough, scorer_at  # noqa: E402
 
 from vqafast.errors import InvalidArgument, ModelError  # noqa: E402
 from vqafast.models import registry  # noqa: E402
@@ -26,7 +27,6 @@ from vqafast.models.ksvqe.spec import KsvqeSpec  # noqa: E402
 from vqafast.models.model_json import parse, to_json  # noqa: E402
 from vqafast.models.views import HOST  # noqa: E402
 from vqafast.ops import frame_ingest  # noqa: E402
-from vqafast.scoring.scorer import Scorer  # noqa: E402
 from vqafast.video.pyav import PyAVSource  # noqa: E402
 from vqafast.video.sampling import EveryFrame  # noqa: E402
 from vqafast.video.source import Sampled  # noqa: E402
@@ -100,14 +100,14 @@ def by_hand(net: KSVQE, spec: KsvqeSpec, whole: list[Frame]) -> float:
     return float(torch.sigmoid(score))
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("frames", [75, 30])
-def test_score_is_the_networks(made: Any, engine: str, frames: int, tmp_path: Path) -> None:
+def test_score_is_the_networks(made: Any, place: str, frames: int, tmp_path: Path) -> None:
     net, spec = made
     path = tmp_path / "x.mp4"
     clips.encode(path, clips.Clip(frames=frames, width=160, height=96))
-    result = Scorer(spec.directory, engine=engine, threads=2).assess(path)
-    assert result.score == pytest.approx(by_hand(net, spec, pictures(path)), abs=2e-5)
+    result = scorer_at(place, spec.directory).assess(path)
+    assert result.score == pytest.approx(by_hand(net, spec, pictures(path)), abs=rough(place, 2e-5))
     assert len(result.frames) == 3
     expected = ["random_weights"] + (["short_clip"] if frames < 36 else [])
     assert [w.code for w in result.warnings] == expected
