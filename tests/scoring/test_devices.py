@@ -168,6 +168,15 @@ def test_a_gpu_gives_the_same_score(film: Path, decoder: str) -> None:
     assert vqafast.assess(film, device="cuda", decoder=decoder).score == got.score
 
 
+@pytest.mark.cuda
+def test_a_display_on_a_gpu(film: Path) -> None:
+    require()
+    display = (FILM.width * 3 // 2, FILM.height * 3 // 2)
+    got = vqafast.assess(film, device="cuda", display=display)
+    assert "NVDEC" in got.decoder
+    agree(got, vqafast.assess(film, threads=2, display=display), TOLERANCE)
+
+
 def test_dali_on_the_cpu_gives_nearly_the_same_score(tmp_path: Path) -> None:
     """Its pictures come through its own RGB, so chroma is a level off here and there."""
     pytest.importorskip("nvidia.dali")

@@ -7,12 +7,20 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vqafast.errors import InvalidArgument, UnsupportedPixelFormat
-from vqafast.video.formats import MIN_SIDE, check_shown, display_size, plane_array, plane_shapes
+from vqafast.video.formats import (
+    LAYOUTS,
+    MIN_SIDE,
+    check_shown,
+    display_size,
+    plane_array,
+    plane_shapes,
+)
 from vqafast.video.nvdec import to_host
 from vqafast.video.source import Sampled
 
@@ -82,8 +90,9 @@ class Display:
 class Scaler:
     """Scales the frames of one video to a display, with swscale's bicubic.
 
-    The bits are those of FFmpeg's ``scale=W:H:flags=bicubic`` on the same planes. Frames that two
-    samples share are scaled once. Not for two threads at once.
+    The bits are those of FFmpeg's ``scale=W:H:flags=bicubic`` on the same planes. Semi-planar pictures
+    become planar first, as swscale rounds them in another way: a GPU's NV12 is scaled to the bits of the
+    CPU's planes. Frames that two samples share are scaled once. Not for two threads at once.
 
     Parameters
     ----------
@@ -118,6 +127,7 @@ class Scaler:
         check_shown(size)
         if size == (frame.width, frame.height):
             return replace(frame, sample_aspect_ratio=Fraction(1))
+        frame = _planar(to_host(frame))
         layout = frame.layout
         try:
             scaled = self._reformatter.reformat(
@@ -152,9 +162,21 @@ class Scaler:
         picture = self._picture
         if picture is None or (picture.width, picture.height, picture.format.name) != like:
             picture = self._picture = VideoFrame(*like)
-        for target, plane in zip(_planes(picture, frame.layout), to_host(frame).planes, strict=True):
+        for target, plane in zip(_planes(picture, frame.layout), frame.planes, strict=True):
             target[...] = plane.reshape(target.shape)
         return picture
+
+
+def _planar(frame: Frame) -> Frame:
+    """The same samples, at the low end of each item, with Cb and Cr in planes of their own."""
+    layout = frame.layout
+    if not layout.semi_planar:
+        return frame
+    wanted = replace(layout, semi_planar=False, msb_aligned=False)
+    like = next(other for other in LAYOUTS.values() if replace(other, name=layout.name) == wanted)
+    shift = 16 - layout.bit_depth if layout.msb_aligned else 0
+    luma, chroma = (np.asarray(plane) >> shift for plane in frame.planes)
+    return replace(frame, planes=(luma, chroma[..., 0], chroma[..., 1]), layout=like)
 
 
 def _planes(picture: VideoFrame, layout: PixelLayout) -> tuple[Plane, ...]:
