@@ -262,6 +262,16 @@ def stream(new: Stream | None) -> Iterator[None]:
         streams[new.card] = before
 
 
+def capturing() -> bool:
+    """Whether this thread captures."""
+    return getattr(_local, "capturing", None) is not None
+
+
+def record(call: Callable[[], Any]) -> None:
+    """Put another library's work into the graph that this thread captures."""
+    _local.capturing.steps.append((call, (), {}, []))
+
+
 _switch = stream  # its name is a parameter's below
 
 
@@ -336,6 +346,7 @@ def install() -> None:
     """Give this process's torch the card."""
     torch.Tensor.to = _to  # type: ignore[method-assign]
     torch.Tensor.cuda = lambda self, device="cuda", **_: _to(self, device)  # type: ignore[method-assign]
+    torch.Tensor.record_stream = lambda *_: None  # type: ignore[method-assign]
     torch.Tensor.cpu = lambda self, *_, **__: _to(self, "cpu")  # type: ignore[method-assign]
     for name in _FACTORIES:
         setattr(torch, name, _made(getattr(torch, name)))

@@ -52,7 +52,11 @@ class Script:
     log: list[tuple[Any, ...]] = field(default_factory=list)
     capturing: Any = None
     replays: int = 0
-    local: threading.local = field(default_factory=threading.local)
+    local: Any = field(default_factory=threading.local)
+    #: The stream that captures, while one does.
+    capture_stream: Callable[[], int] = lambda: CAPTURE
+    #: Computes a graph; slow, and by other code than any engine's.
+    evaluator: Callable[[Any], Any] = ReferenceEvaluator
 
 
 def at(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -117,7 +121,7 @@ def fake_tensorrt(script: Script) -> Any:
             body = self._graph.graph
             self._tensors = {v.name: v.type.tensor_type for v in (*body.input, *body.output)}
             self._inputs = [v.name for v in body.input]
-            self._evaluator = ReferenceEvaluator(self._graph)
+            self._evaluator = script.evaluator(self._graph)
 
         @property
         def num_io_tensors(self) -> int:
@@ -202,7 +206,7 @@ def fake_tensorrt(script: Script) -> Any:
                     return False
                 self._compute(dict(self._shapes), dict(self._addresses))
                 return True
-            assert stream_handle == CAPTURE
+            assert stream_handle == script.capture_stream()
             if "capture" in script.refuse:
                 return False
             shapes, addresses = dict(self._shapes), dict(self._addresses)

@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from tests import clips  # noqa: E402
-from tests.models.places import PLACES, rough, scorer_at  # noqa: E402
 from tests.models.small_clip import TINY_CLIP, save_clip  # noqa: E402
 
 from vqafast.errors import InvalidArgument, MissingFile, ModelError  # noqa: E402
@@ -146,12 +145,11 @@ def test_blocks_are_cut_from_the_picture(width: int, height: int, tmp_path: Path
     np.testing.assert_allclose(got, want, atol=2e-5)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_score_and_shares_are_the_networks(made: Any, place: str, tmp_path: Path) -> None:
+def test_score_and_shares_are_the_networks(made: Any, scorer_there: Any, rough: Any, tmp_path: Path) -> None:
     net, extractor, spec = made
     path = tmp_path / "x.mp4"
     clips.encode(path, clips.Clip(frames=50, width=160, height=96))
-    result = scorer_at(place, spec.directory).assess(path)
+    result = scorer_there(spec.directory).assess(path)
     whole = pictures(path)
     s = SMALL.sampling
     scores, shares = [], []
@@ -167,10 +165,10 @@ def test_score_and_shares_are_the_networks(made: Any, place: str, tmp_path: Path
             clip = torch.from_numpy(fragment).transpose(0, 1)[None]
             scores.append(float(net(clip, pooled(p)[None])))
         shares.append(p.mean(dim=(0, 1)).numpy())
-    assert result.score == pytest.approx(1 / (1 + np.exp(-np.mean(scores))), abs=rough(place, 1e-5))
+    assert result.score == pytest.approx(1 / (1 + np.exp(-np.mean(scores))), abs=rough(1e-5))
     assert tuple(a.name for a in result.attributes) == SMALL.descriptions
     found = [a.value for a in result.attributes]
-    np.testing.assert_allclose(found, np.mean(shares, axis=0), atol=rough(place, 1e-5))
+    np.testing.assert_allclose(found, np.mean(shares, axis=0), atol=rough(1e-5))
     assert sum(a.value for a in result.attributes) == pytest.approx(1.0, abs=1e-5)
     assert [w.code for w in result.warnings] == ["random_weights"]
 

@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from tests import clips  # noqa: E402
-from tests.models.places import PLACES, rough, scorer_at  # noqa: E402
 
 from vqafast.errors import InvalidArgument, ModelError  # noqa: E402
 from vqafast.models import registry  # noqa: E402
@@ -100,14 +99,13 @@ def by_hand(net: KSVQE, spec: KsvqeSpec, whole: list[Frame]) -> float:
     return float(torch.sigmoid(score))
 
 
-@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("frames", [75, 30])
-def test_score_is_the_networks(made: Any, place: str, frames: int, tmp_path: Path) -> None:
+def test_score_is_the_networks(made: Any, scorer_there: Any, rough: Any, frames: int, tmp_path: Path) -> None:
     net, spec = made
     path = tmp_path / "x.mp4"
     clips.encode(path, clips.Clip(frames=frames, width=160, height=96))
-    result = scorer_at(place, spec.directory).assess(path)
-    assert result.score == pytest.approx(by_hand(net, spec, pictures(path)), abs=rough(place, 2e-5))
+    result = scorer_there(spec.directory).assess(path)
+    assert result.score == pytest.approx(by_hand(net, spec, pictures(path)), abs=rough(2e-5))
     assert len(result.frames) == 3
     expected = ["random_weights"] + (["short_clip"] if frames < 36 else [])
     assert [w.code for w in result.warnings] == expected

@@ -15,7 +15,6 @@ from dataclasses import replace  # noqa: E402
 
 from tests import clips  # noqa: E402
 from tests.models import small_kvq  # noqa: E402
-from tests.models.places import PLACES, rough, scorer_at  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from vqafast.cli import app  # noqa: E402
@@ -78,21 +77,20 @@ def network_maps(net: Any, path: Path) -> list[Any]:
     return made
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_score_and_maps_are_the_networks(made: Any, clip: Path, place: str) -> None:
+def test_score_and_maps_are_the_networks(made: Any, clip: Path, scorer_there: Any, rough: Any) -> None:
     net, spec = made
-    result = scorer_at(place, spec.directory).assess(clip, maps=True)
+    result = scorer_there(spec.directory).assess(clip, maps=True)
     want = network_maps(net, clip)
     assert result.score == pytest.approx(
-        float(torch.sigmoid(torch.stack([m.score for m in want]).mean())), abs=rough(place, 1e-4)
+        float(torch.sigmoid(torch.stack([m.score for m in want]).mean())), abs=rough(1e-4)
     )
     assert len(result.maps) == len(result.frames) == 2
     for got, frame, truth in zip(result.maps, result.frames, want, strict=True):
         assert (got.index, got.pts) == (frame.index, frame.pts)
         quality, saliency = np.array(got.quality), np.array(got.saliency)
         assert quality.shape == (2, 3, 3)
-        np.testing.assert_allclose(quality, torch.sigmoid(truth.quality[0]), atol=rough(place, 2e-4))
-        np.testing.assert_allclose(saliency, truth.saliency[0], atol=rough(place, 2e-4))
+        np.testing.assert_allclose(quality, torch.sigmoid(truth.quality[0]), atol=rough(2e-4))
+        np.testing.assert_allclose(saliency, truth.saliency[0], atol=rough(2e-4))
         assert saliency.sum() == pytest.approx(1.0, abs=1e-5)
         raw = np.log(quality / (1 - quality))
         assert frame.score == pytest.approx(1 / (1 + np.exp(-(saliency * raw).sum())), abs=1e-4)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from tests import clips  # noqa: E402
-from tests.ops.cuda import require  # noqa: E402
+from tests.ops.cuda import require, use_tensorrt  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from vqafast.cli import app  # noqa: E402
@@ -176,13 +176,20 @@ def test_from_file_to_score(model: VsfaSpec, checkpoint: tuple[str, Path], tmp_p
 
 
 @pytest.mark.cuda
-def test_a_gpu_gives_the_same_score(model: VsfaSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["torch", "tensorrt"])
+def test_a_gpu_gives_the_same_score(
+    model: VsfaSpec, engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     require()
+    if engine == "tensorrt":
+        use_tensorrt(monkeypatch, tmp_path)
     path = tmp_path / "x.mp4"
     clips.encode(path, clips.Clip(frames=30, width=128, height=96))
     truth = Scorer(model.directory, threads=2).score(path)
     span = model.scale.max - model.scale.min
-    assert Scorer(model.directory, device="cuda").score(path) == pytest.approx(truth, abs=2e-3 * span)
+    assert Scorer(model.directory, engine=engine, device="cuda").score(path) == pytest.approx(
+        truth, abs=2e-3 * span
+    )
 
 
 def test_description_goes_there_and_back(model: VsfaSpec) -> None:

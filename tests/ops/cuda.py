@@ -10,12 +10,15 @@ import ctypes
 import math
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from vqafast import _core
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EMULATED = "emulated" in _core.build_info()["cuda_architectures"]
 #: Names the folder of pictures of an emulated card (tests/card_emulation), where there is one.
@@ -79,6 +82,17 @@ def require_gpu() -> Any:
     if CARD_EMULATED:
         pytest.skip("the emulated card is no GPU")
     return require()
+
+
+def use_tensorrt(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """TensorRT with no plans yet: on the emulated card a stand-in, else a skip where it is not installed."""
+    monkeypatch.setenv("VQAFAST_CACHE", str(folder / "plans"))
+    if not CARD_EMULATED:
+        pytest.importorskip("tensorrt")
+        return
+    from tests.engines import card_tensorrt
+
+    card_tensorrt.install(monkeypatch)
 
 
 def python(code: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from tests import clips
-from tests.ops.cuda import CARD_EMULATED, require, why_not
+from tests.ops.cuda import CARD_EMULATED, require, use_tensorrt, why_not
 
 import vqafast
 from vqafast import _core
@@ -166,6 +166,24 @@ def test_a_gpu_gives_the_same_score(film: Path, decoder: str) -> None:
     agree(got, vqafast.assess(film, threads=2), TOLERANCE)
     # And the same bits again.
     assert vqafast.assess(film, device="cuda", decoder=decoder).score == got.score
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("size", [(FILM.width, FILM.height), (98, 226), (386, 98)])
+def test_tensorrt_gives_the_same_score(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also for shapes at the ends of what its plans are made for."""
+    require()
+    use_tensorrt(monkeypatch, tmp_path)
+    path = tmp_path / "x.mp4"
+    clips.encode(path, clips.Clip(width=size[0], height=size[1], frames=FRAMES, fps=30))
+    scorer = Scorer(device="cuda", engine="tensorrt")
+    got = scorer.assess(path)
+    assert got.engine.startswith("tensorrt ")
+    assert got.warnings == ()
+    agree(got, vqafast.assess(path, threads=2), TOLERANCE)
+    assert scorer.score(path) == got.score
 
 
 @pytest.mark.cuda
