@@ -124,7 +124,7 @@ def _card_of(device: Any) -> int | None:
 
 
 def _refuse_in_capture(what: str) -> None:
-    if getattr(_local, "capturing", None) is not None:
+    if capturing():
         raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({what})")
 
 

@@ -18,7 +18,7 @@ from tests import clips
 from tests.ops.cuda import CARD_EMULATED, require
 
 from vqafast.errors import CorruptVideo, CudaError, NotAVideo
-from vqafast.video.nvdec import to_host
+from vqafast.video.nvdec import nvdec_obstacle, to_host
 from vqafast.video.pyav import PyAVSource
 from vqafast.video.sampling import EveryFrame, TimeGrid, UniformCount
 from vqafast.video.shots import ShotDetector
@@ -216,13 +216,22 @@ def test_a_file_without_pictures_is_still_the_file_s_fault(tmp_path: Path) -> No
             PyAVSource(str(path), gpu=gpu)
 
 
+def test_a_card_that_fails_at_this_file(path: str, truth: list[Any]) -> None:
+    """It answered when it was asked for the first time."""
+    assert nvdec_obstacle(0) is None
+    card.fail("cuCtxGetCurrent", 0, UNKNOWN)
+    with PyAVSource(path, gpu=0) as source:
+        same(lumas(source.frames(EVERY)), truth)
+    (said,) = messages(source)
+    assert said.startswith("decoded on the CPU: the file cannot be opened with NVDEC (")
+
+
 def test_a_file_that_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "bad.mp4"
     path.write_bytes(b"this is no video" * 100)
-    with pytest.raises(NotAVideo) as caught:
-        PyAVSource(str(path), gpu=0)
-    with pytest.raises(NotAVideo, match=str(caught.value)):
-        PyAVSource(str(path))
+    for gpu in (0, None):
+        with pytest.raises(NotAVideo, match=r"bad\.mp4: "):
+            PyAVSource(str(path), gpu=gpu)
 
 
 def raw(codec: str, frames: int, width: int = 320, height: int = 192, pix_fmt: str = "yuv420p") -> clips.Clip:
