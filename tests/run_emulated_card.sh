@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 printf 'from tests.card_emulation import torch_card\n\ntorch_card.install()\n' >> "$build/package/vqafast/__init__.py"
 card=$(realpath "$build")/card
 mkdir -p "$card/pictures"
-"${CXX:-c++}" -std=c++17 -O1 -Wall -Wextra -Werror -shared -fPIC -o "$card/libcuda.so.1" tests/card_emulation/card.cc
+"${CXX:-c++}" -std=c++17 -O1 -Wall -Wextra -Werror -shared -fPIC -o "$card/libcuda.so.1" tests/card_emulation/*.cc
 ln -sf libcuda.so.1 "$card/libnvcuvid.so.1"
 export LD_LIBRARY_PATH="$card${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" VQAFAST_CARD_PICTURES="$card/pictures" FAIL_WITHOUT_CUDA=1
 folders=(tests/engines tests/farm tests/models tests/scoring tests/video)

@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 EVERY = EveryFrame(burst=1)
-OUT_OF_MEMORY, ILLEGAL_ADDRESS, UNKNOWN = 2, 700, 999
+ILLEGAL_ADDRESS, UNKNOWN = 700, 999
 #: What FFmpeg calls for every picture, and passes errors of on.
 STEPS = ("cuvidDecodePicture", "cuvidMapVideoFrame64")
 

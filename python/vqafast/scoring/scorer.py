@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, TypedDict
 
 from vqafast.engines import DEFAULT_ENGINES, check_engine
-from vqafast.engines.cuda_driver import context_failure
 from vqafast.errors import InvalidArgument, Unsupported
 from vqafast.models.families import create_runtime
 from vqafast.scoring import _bitstream, pipeline
@@ -27,6 +26,7 @@ from vqafast.scoring.stream import ScoreStream
 from vqafast.scoring.windows import StageClock, WindowScorer
 from vqafast.video.display import Display, Scaler
 from vqafast.video.formats import check_shown
+from vqafast.video.nvdec import Card
 from vqafast.video.push import PushSource
 
 if TYPE_CHECKING:
@@ -163,13 +163,7 @@ class Scorer:
         After some errors of CUDA only a new process can go on.
         """
         gpu = gpu_index(self._run.device)
-        if gpu is None:
-            return None
-        from vqafast.engines.call_graphs import CAPTURING
-
-        # Waiting for a device breaks a capture.
-        with CAPTURING:
-            return context_failure(gpu)
+        return None if gpu is None else Card(gpu).failure()
 
     def score(
         self,
