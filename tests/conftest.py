@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Give torch one thread: its modules are small here, and its threads spin on a busy machine."""
+    """Make torch and Ray fit for a busy machine, in this process and in those that tests start.
+
+    torch gets one thread: its modules are small here, and its threads spin. Ray gives up on a head
+    node that does not answer within 5 s of its start; no test is about how fast that is.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", "60")
     if CARD_EMULATED:
         from tests.card_emulation import torch_card
         from tests.video import card

@@ -112,7 +112,7 @@ def test_ctrl_c_while_a_pipe_is_silent(model: Path, y4m: bytes):
         time.sleep(3)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 130
+        assert process.wait(timeout=60) == 130
         assert b"Traceback" not in process.stderr.read()
         process.stdin.close()
 

@@ -61,7 +61,7 @@ class Server:
     def workers(self) -> list[int]:
         return children(self.process.pid)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 60) -> int:
         return self.process.wait(seconds)
 
     def stop(self) -> None:

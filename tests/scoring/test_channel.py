@@ -43,7 +43,7 @@ def fill(channel: Channel[int], size: int) -> tuple[threading.Thread, list[int]]
 def test_writer_waits_for_room(items, size, room):
     channel: Channel[int] = Channel(items, 100)
     thread, put = fill(channel, size)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(put) < room and time.monotonic() < deadline:
         time.sleep(0.001)
     time.sleep(0.05)
@@ -57,7 +57,7 @@ def test_close_releases_a_waiting_writer():
     channel: Channel[int] = Channel(1, 100)
     thread, put = fill(channel, 1)
     channel.close()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert put[-1] == -1
 

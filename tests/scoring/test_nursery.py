@@ -44,7 +44,7 @@ def named(name: str) -> list[int]:
 
 def found(name: str, count: int) -> list[int]:
     """Wait for that many: a forked process has its parent's name until it gives itself its own."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(pids := named(name)) != count:
         assert time.monotonic() < deadline, pids
         time.sleep(0.01)

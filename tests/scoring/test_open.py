@@ -72,11 +72,11 @@ def test_a_waiting_read_can_be_called_off():
     thread = threading.Thread(target=lambda: got.append(reader.read(10)))
     thread.start()
     os.write(write, b"abc")
-    thread.join(5)
+    thread.join(60)
     thread = threading.Thread(target=lambda: got.append(reader.read(10)))
     thread.start()
     reader.cancel()
-    thread.join(5)
+    thread.join(60)
     assert got == [b"abc", b""]
     # Data that comes later is not read any more.
     os.write(write, b"late")

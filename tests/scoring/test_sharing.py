@@ -30,7 +30,7 @@ class Gate(FakeRuntime):
             self.calls.append([float(v[0]) for v in views])
             if first:
                 self.entered.set()
-                assert self.go.wait(10)
+                assert self.go.wait(60)
             if any(v[0] < 0 for v in views):
                 raise ValueError(f"negative among {len(views)}")
             return super().quality_features(views)
@@ -62,7 +62,7 @@ def together(shared: SharedRuntime, gate: Gate, calls: list[list[float]]) -> lis
 
     first = threading.Thread(target=lambda: shared.quality_features(view(0)))
     first.start()
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(60)
     threads = []
     for i in range(len(calls)):
         threads.append(threading.Thread(target=call, args=(i,)))
@@ -71,7 +71,7 @@ def together(shared: SharedRuntime, gate: Gate, calls: list[list[float]]) -> lis
             time.sleep(0.001)
     gate.go.set()
     for thread in [first, *threads]:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     return results
 
@@ -149,14 +149,14 @@ def test_backbones_that_look_along_time_are_never_joined() -> None:
     gate = threading.Barrier(4)
 
     def call() -> None:
-        gate.wait(10)
+        gate.wait(60)
         shared.semantic_features(view(1, 2))
 
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert fake.batches == [2] * 4
 
 

@@ -203,7 +203,8 @@ def _connected(address: str) -> tuple[Any, bool]:
                 ray.init(include_dashboard=False, **quiet)
             else:
                 ray.init(address=address, **quiet)
-    except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        # Its parts are Ray's, and which of them does not answer decides what is raised.
         raise EngineUnavailable(
             f"batch: there must be a Ray cluster at {address!r}, got none; `ray start --head` begins one, "
             f"and --ray local uses this machine alone: {error}"
