@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.scoring.fakes import FakeRuntime
 
-from vqafast.scoring.sharing import SharedRuntime, _Call, _compute
+from vqafast.scoring.sharing import SharedRuntime
 
 
 class Gate(FakeRuntime):
@@ -124,17 +124,43 @@ def test_a_failed_group_is_let_go_before_its_calls_are_made_one_by_one() -> None
     assert alive == [0, 0, 0, 0]
 
 
-def test_ctrl_c_in_a_joined_call_is_not_taken_for_one_videos_fault() -> None:
+@pytest.mark.parametrize("batch", [None, 8])
+def test_an_interrupt_reaches_the_thread_that_got_it_and_nobody_else(batch: int | None) -> None:
+    """Ctrl-C comes to the main thread, which may be computing what other threads wait for."""
+
     class Interrupted(Gate):
         def quality_features(self, views: Any) -> np.ndarray:
-            if len(views) > 1:
+            # Whoever comes next, with whatever it has at hand.
+            if self.go.is_set() and not struck:
+                struck.append(threading.current_thread())
                 raise KeyboardInterrupt
             return super().quality_features(views)
 
+    struck: list[threading.Thread] = []
+    got: dict[int, Any] = {}
+
+    def call(value: int) -> None:
+        try:
+            got[value] = shared.quality_features(view(value))[:, 0].tolist()
+        except KeyboardInterrupt:
+            got[value] = "interrupted"
+
     gate = Interrupted()
-    calls = [_Call(gate.quality_features, view(x), 1, joins=True) for x in (1, 2)]
-    _compute(calls)
-    assert all(isinstance(call.error, KeyboardInterrupt) for call in calls)
+    shared = SharedRuntime(gate, batch=batch)
+    threads = [threading.Thread(target=call, args=(value,)) for value in range(5)]
+    threads[0].start()
+    assert gate.entered.wait(60)
+    for i, thread in enumerate(threads[1:], 1):
+        thread.start()
+        while len(shared._waiting) < i:
+            time.sleep(0.001)
+    gate.go.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert got == {i: "interrupted" if t is struck[0] else [i] for i, t in enumerate(threads)}
+    assert not shared._waiting
+    assert not shared._busy
 
 
 def test_views_of_models_that_look_along_time_are_never_joined() -> None:

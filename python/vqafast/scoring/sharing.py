@@ -108,27 +108,39 @@ class SharedRuntime:
         call = _Call(run, argument, size, joins)
         with self._changed:
             self._waiting.append(call)
-        while True:
+        try:
+            while not call.done:
+                self._take_turn(call)
+        except BaseException:
+            # An interrupt is this thread's alone. Nobody needs its own call any more.
             with self._changed:
-                while self._busy and not call.done:
-                    self._changed.wait()
-                if call.done:
-                    break
-                # Whoever finds the model free computes what has waited longest, his own or not.
-                self._busy = True
-                group = self._next_group()
-            try:
-                _compute(group)
-            finally:
-                with self._changed:
-                    self._busy = False
-                    for member in group:
-                        member.done = True
-                    self._changed.notify_all()
+                if call in self._waiting:
+                    self._waiting.remove(call)
+            raise
         if call.error is not None:
             raise call.error
         assert call.result is not None
         return call.result
+
+    def _take_turn(self, call: _Call) -> None:
+        """Wait until `call` is done or the model is free, and then compute what has waited longest."""
+        with self._changed:
+            while self._busy and not call.done:
+                self._changed.wait()
+            if call.done:
+                return
+            self._busy = True
+            group = self._next_group()
+        try:
+            _compute(group)
+        finally:
+            with self._changed:
+                self._busy = False
+                for member in group:
+                    member.done = member.result is not None or member.error is not None
+                # After an interrupt: others compute these, in their order.
+                self._waiting.extendleft(member for member in reversed(group) if not member.done)
+                self._changed.notify_all()
 
     def _next_group(self) -> list[_Call]:
         first = self._waiting.popleft()
@@ -143,11 +155,11 @@ class SharedRuntime:
 
 
 def _compute(group: list[_Call]) -> None:
-    """Set the result or the error of each call."""
+    """Set the result or the error of each call; an interrupt is raised, and leaves calls without either."""
     if len(group) == 1:
         try:
             group[0].result = group[0].run(group[0].argument)
-        except BaseException as error:
+        except Exception as error:
             group[0].error = error
         return
     try:
@@ -160,9 +172,5 @@ def _compute(group: list[_Call]) -> None:
         # One video's fault must not become its neighbours'. Not from here, where the error would hold the
         # memory of the failed call.
         pass
-    except BaseException as error:
-        for call in group:
-            call.error = error
-        return
     for call in group:
         _compute([call])
