@@ -15,6 +15,7 @@ from vqafast.scoring._open import open_source
 from vqafast.scoring._pipe import CancellableReader, cancellable
 from vqafast.scoring.loading import load_spec
 from vqafast.video.pyav import PyAVSource
+from vqafast.video.sampling import EveryFrame
 from vqafast.video.y4m import Y4MSource
 
 Y4M = clips.y4m([[bytes(64 * 48), bytes(32 * 24), bytes(32 * 24)]] * 3)
@@ -37,7 +38,7 @@ def test_sources(tmp_path, clip):
     ):
         with open_source(path, 1) as opened:
             assert type(opened.source) is kind
-            assert opened.cancel is None
+            assert (opened.cancel is None) == (kind is Y4MSource)
     with open_source(clip, 1) as opened:
         assert opened.source.info.path == str(clip)
 
@@ -97,9 +98,19 @@ def test_the_end_of_a_pipe_is_the_end():
     os.close(read)
 
 
-def test_only_pipes_need_calling_off(clip):
+def test_a_file_is_no_pipe(clip):
     with clip.open("rb") as file:
         assert cancellable(file) is None
+
+
+def test_what_is_decoded_can_be_called_off(clip):
+    """A long stretch without a sample would keep Ctrl-C waiting."""
+    with open_source(clip, 1) as opened:
+        assert opened.cancel == opened.source.cancel
+        samples = opened.source.frames(EveryFrame(burst=1))
+        next(samples)
+        opened.cancel()
+        assert len(list(samples)) < 10
     assert cancellable(io.BytesIO()) is None
 
 

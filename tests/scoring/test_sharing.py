@@ -160,7 +160,7 @@ def test_an_interrupt_reaches_the_thread_that_got_it_and_nobody_else(batch: int 
         assert not thread.is_alive()
     assert got == {i: "interrupted" if t is struck[0] else [i] for i, t in enumerate(threads)}
     assert not shared._waiting
-    assert not shared._busy
+    assert shared._turn is None
 
 
 def test_views_of_models_that_look_along_time_are_never_joined() -> None:

@@ -14,8 +14,9 @@ from tests import clips
 
 from vqafast.errors import Unsupported
 from vqafast.video import open as opening
+from vqafast.video.decoder import Decoder
 from vqafast.video.pyav import PyAVSource
-from vqafast.video.sampling import EveryFrame, UniformCount
+from vqafast.video.sampling import EveryFrame, TimeGrid, UniformCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,39 @@ def no_collector() -> Iterator[None]:
 
 def references(thing: Any) -> int:
     return sys.getrefcount(thing)
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_sample_is_let_go_before_the_next_one_is_decoded(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample of a model that looks at clips is 32 pictures."""
+    given: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    send = Decoder.decode
+
+    def decode(self: Decoder, packet: Any) -> Any:
+        alive.append(sum(ref() is not None for ref in given))
+        return send(self, packet)
+
+    monkeypatch.setattr(Decoder, "decode", decode)
+    with PyAVSource(path, threads=1) as source:
+        for sampled in source.frames(TimeGrid(4, burst=3)):
+            given += [weakref.ref(frame.planes[0]) for frame in sampled.frames]
+            del sampled
+    assert len(given) == 12
+    assert max(alive) == 0
+
+
+def test_calling_off_ends_a_read(tmp_path: Path) -> None:
+    clips.encode(tmp_path / "x.mp4", clips.Clip(frames=120))
+    with PyAVSource(tmp_path / "x.mp4", threads=2) as source:
+        samples = source.frames(EveryFrame(burst=1))
+        next(samples)
+        source.cancel()
+        # The packet at hand may still give something.
+        assert len(list(samples)) < 10
+        assert source.warnings == []
 
 
 @pytest.mark.usefixtures("no_collector")

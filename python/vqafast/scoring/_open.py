@@ -25,7 +25,7 @@ _PIPE_BUFFER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A source, and what ends a read of it that waits for another process (None for files)."""
+    """A source, and what ends a read of it, by another thread, that takes long (None where none does)."""
 
     source: FrameSource
     cancel: Callable[[], None] | None = None
@@ -61,7 +61,7 @@ def open_source(
                 source = dali.open(path, selector)
             else:
                 source = video.open_source(path, threads, gpu=gpu)
-            yield Opened(stack.enter_context(source))
+            yield Opened(stack.enter_context(source), getattr(source, "cancel", None))
         else:
             raise InvalidArgument(f"path: must be a path or a binary file object, got {type(path).__name__}")
 
@@ -75,4 +75,5 @@ def _standard_input(stack: contextlib.ExitStack, threads: int, gpu: int | None) 
         stack.callback(stdin.close)
         cancel = pipe.cancel
     source: FrameSource = video.open_source(stdin, threads, path="-", gpu=gpu)
-    return Opened(stack.enter_context(source), cancel)
+    # What cannot seek was copied, and is read as a file.
+    return Opened(stack.enter_context(source), getattr(source, "cancel", cancel))

@@ -54,7 +54,7 @@ def run(
     progress : callable, optional
         Called in this thread after each sample.
     cancel : callable, optional
-        Makes a read end that waits for a pipe; called before the thread is joined.
+        Makes a read end that takes long, as of a pipe; called before the thread is joined.
     """
     channel: Channel[Item] = Channel(QUEUE_ITEMS, QUEUE_BYTES)
     producer = threading.Thread(

@@ -51,9 +51,16 @@ class SharedRuntime:
 
     runtime: Runtime
     batch: int | None = None
-    _changed: threading.Condition = field(default_factory=threading.Condition)
+    # Entered by itself: `Condition` enters it in Python, where an interrupt could come with the lock taken.
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _changed: threading.Condition = field(init=False)
     _waiting: deque[_Call] = field(default_factory=deque)
-    _busy: bool = False
+    # Whose thread computes, and what.
+    _turn: _Call | None = None
+    _group: list[_Call] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._changed = threading.Condition(self._lock)
 
     @property
     def whole_windows(self) -> bool:
@@ -106,14 +113,15 @@ class SharedRuntime:
 
     def _call(self, run: Callable[[Any], Features], argument: Any, size: int, *, joins: bool) -> Features:
         call = _Call(run, argument, size, joins)
-        with self._changed:
-            self._waiting.append(call)
         try:
+            with self._lock:
+                self._waiting.append(call)
             while not call.done:
                 self._take_turn(call)
         except BaseException:
-            # An interrupt is this thread's alone. Nobody needs its own call any more.
-            with self._changed:
+            # An interrupt, which is this thread's alone: nobody needs its own call any more.
+            with self._lock:
+                self._end_turn(call)
                 if call in self._waiting:
                     self._waiting.remove(call)
             raise
@@ -124,31 +132,39 @@ class SharedRuntime:
 
     def _take_turn(self, call: _Call) -> None:
         """Wait until `call` is done or the model is free, and then compute what has waited longest."""
-        with self._changed:
-            while self._busy and not call.done:
+        with self._lock:
+            while self._turn is not None and not call.done:
                 self._changed.wait()
             if call.done:
                 return
-            self._busy = True
-            group = self._next_group()
-        try:
-            _compute(group)
-        finally:
-            with self._changed:
-                self._busy = False
-                for member in group:
-                    member.done = member.result is not None or member.error is not None
-                # After an interrupt: others compute these, in their order.
-                self._waiting.extendleft(member for member in reversed(group) if not member.done)
-                self._changed.notify_all()
+            # `_end_turn` undoes what follows, wherever an interrupt comes.
+            self._turn = call
+            self._group = self._next_group()
+            for member in self._group:
+                self._waiting.remove(member)
+        _compute(self._group)
+        with self._lock:
+            self._end_turn(call)
+
+    def _end_turn(self, call: _Call) -> None:
+        """End the turn of `call`, if it has it; what is not done waits again, in its order."""
+        if self._turn is not call:
+            return
+        for member in self._group:
+            member.done = member.result is not None or member.error is not None
+        left = [m for m in self._group if not m.done and m not in self._waiting]
+        self._waiting.extendleft(reversed(left))
+        self._changed.notify_all()
+        self._group = []
+        # Last: an interrupt before it has all of this done again.
+        self._turn = None
 
     def _next_group(self) -> list[_Call]:
-        first = self._waiting.popleft()
+        first = self._waiting[0]
         group, samples = [first], first.size
         if first.joins and self.batch is not None:
-            for other in list(self._waiting):
+            for other in list(self._waiting)[1:]:
                 if other.run == first.run and samples + other.size <= self.batch:
-                    self._waiting.remove(other)
                     group.append(other)
                     samples += other.size
         return group

@@ -190,7 +190,14 @@ class DaliSource(Closing):
         self._threads = threads
         self._reader: RangeReader | None = None
         self._begun: Selector | None = None
-        self._used = self._closed = False
+        self._plain: PyAVSource | None = None
+        self._used = self._closed = self._cancelled = False
+
+    def cancel(self) -> None:
+        """Let `frames`, in another thread, end before its next sample where PyAV reads."""
+        self._cancelled = True
+        if self._plain is not None:
+            self._plain.cancel()
 
     def close(self) -> None:
         """Release the decoder and the file; frames already handed out stay valid."""
@@ -246,6 +253,8 @@ class DaliSource(Closing):
             for sampled in self._decoded(selector):
                 last = sampled.k
                 yield sampled
+                # Not while the next one is decoded: a sample may be many pictures.
+                del sampled
         except DaliFailed as reason:
             failed = str(reason)
         # Outside of the handler, because the traceback would keep the pipeline and its memory.
@@ -281,11 +290,18 @@ class DaliSource(Closing):
         self._file.seek(0)
         with PyAVSource(self._file, self._threads, path=self.info.path) as plain:
             self.counts = plain.counts
+            then = plain.info.decoder
+            self.info = replace(self.info, decoder=then if last < 0 else f"{self.info.decoder}, then {then}")
+            self._plain = plain
+            if self._cancelled:
+                plain.cancel()
             try:
                 for sampled in plain.frames(selector):
                     if sampled.k > last:
                         yield sampled
+                    del sampled
             finally:
+                self._plain = None
                 said = {warning.code for warning in self.warnings}
                 self.warnings += [warning for warning in plain.warnings if warning.code not in said]
 

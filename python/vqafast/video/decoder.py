@@ -18,6 +18,7 @@ from vqafast.errors import (
 )
 from vqafast.video.formats import MAX_PIXELS
 from vqafast.video.nvdec import NvdecFailed, on_device
+from vqafast.video.vpx import read_vp8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # A string: av.Packet takes its parameter in the stubs only.
 VideoPacket: TypeAlias = "Packet[VideoStream]"
+# Width and height.
+_Size: TypeAlias = tuple[int, int]
 
 _PROBE_PACKETS = 600
 _PROBE_BYTES = 64 << 20
@@ -57,6 +60,8 @@ class Decoder:
         Packets that the decoder refused.
     unread : int
         Packets given up at the start, because nothing decodes for too long.
+    cancelled : bool
+        Set by another thread, it lets `packets` end at the next one.
     """
 
     def __init__(self, opened: Opened, threads: int, warn: Callable[[str, str], None]) -> None:
@@ -64,6 +69,7 @@ class Decoder:
         self._path = opened.path
         self.errors = 0
         self.unread = 0
+        self.cancelled = False
         self._threads = threads
         self._warn = warn
         self._begin()
@@ -97,6 +103,9 @@ class Decoder:
         # By identity: a packet stays alive while it is here.
         self._sent: dict[int, VideoPacket] = {}
         self._ended = self._wait_for_key = False
+        # Of the stream, as it is now and as it was before it last changed: shown, and coded.
+        self._sizes: list[tuple[_Size, _Size]] = []
+        self._vp8_size: _Size | None = None
         self._demuxed = self._demux()
 
     def close(self) -> None:
@@ -136,7 +145,7 @@ class Decoder:
     def packets(self) -> Iterator[VideoPacket]:
         """Packets from the start, those of the probe included; a packet cut off by the end is not."""
         last: VideoPacket | None = None
-        while True:
+        while not self.cancelled:
             packet = self._ahead.popleft() if self._ahead else next(self._demuxed, None)
             if last is not None:
                 if packet is None and last.is_corrupt:
@@ -160,6 +169,8 @@ class Decoder:
         self._sent.clear()
         early, self._early = self._early, []
         frames = early + self._send(packet)
+        if self.hardware:
+            self._refuse_other_sizes(frames)
         if self.hardware and not all(map(on_device, frames)):
             self._warn(
                 "decoder_fallback",
@@ -176,6 +187,8 @@ class Decoder:
             self._wait_for_key = False
         if self._ended:
             return []
+        if packet is not None and self.hardware and self.context.codec.canonical_name == "vp8":
+            self._refuse_another_vp8_size(packet)
         try:
             return self.context.decode(packet)
         except BlockingIOError:
@@ -191,18 +204,55 @@ class Decoder:
             self.errors += 1
             return []
 
+    def _refuse_another_vp8_size(self, packet: VideoPacket) -> None:
+        """Raise before FFmpeg 8.1 gives a picture of another size to a decoder of the size before."""
+        pictures = read_vp8(memoryview(packet))
+        size = pictures[0].size if pictures else None
+        if size is None:
+            return
+        before, self._vp8_size = self._vp8_size, size
+        if before not in (None, size):
+            raise NvdecFailed(f"the stream changes to {size[0]}x{size[1]} pixels, which VP8 cannot on NVDEC")
+
+    def _refuse_other_sizes(self, frames: list[VideoFrame]) -> None:
+        """Raise where the pictures may not be what the stream shows: see `picture_obstacle`.
+
+        A stream that changes gives pictures of its old size for a while: those that are put in order.
+        """
+        context = self.context
+        now = (context.width, context.height), (context.coded_width, context.coded_height)
+        if self._sizes[-1:] != [now]:
+            before = self._sizes[-1:]
+            self._sizes = [*before, now]
+            (width, height), coded = now
+            # Where nothing but the crop is another one, it may be one at the left or the top.
+            if before and (width % 2 or height % 2 or before[0][1] == coded):
+                raise NvdecFailed(f"the stream changes to {width}x{height} pixels by odd sides or a crop")
+        shown = [size for size, _ in self._sizes]
+        for frame in frames:
+            if on_device(frame) and (frame.width, frame.height) not in shown:
+                width, height = shown[-1]
+                raise NvdecFailed(f"NVDEC gives {frame.width}x{frame.height} of {width}x{height} pixels")
+
     def _refuse_failed_card(self, error: FFmpegError) -> None:
         """Raise where a packet was not refused for what is in it."""
-        card = self.opened.hwaccel
-        if card is None:
+        if self.opened.hwaccel is None:
             return
-        if isinstance(error, MemoryError):
-            raise NvdecFailed("the GPU's memory is full; score fewer videos at once") from error
-        # FFmpeg's word for whatever a library of the driver answers. It gives out the picture all the same.
-        if isinstance(error, ExternalError):
-            failure = card.failure()
-            if failure is None:
-                raise NvdecFailed("NVDEC refused a picture") from error
+        # FFmpeg's words for whatever a library of the driver answers, a call for memory too. It gives out the
+        # picture all the same.
+        if isinstance(error, (ExternalError, MemoryError)):
+            self._refuse_lost_card(error)
+            full = isinstance(error, MemoryError)
+            reason = (
+                "the GPU's memory is full; score fewer videos at once" if full else "NVDEC refused a picture"
+            )
+            raise NvdecFailed(reason) from error
+
+    def _refuse_lost_card(self, error: Exception) -> None:
+        """Raise CudaError where `error` came from a card that this process cannot use any more."""
+        card = self.opened.hwaccel
+        failure = None if card is None else card.failure()
+        if card is not None and failure is not None:
             raise CudaError(
                 f"{self._path}: GPU {card.gpu} cannot be used by this process any more: {failure}",
                 path=self._path,
@@ -265,6 +315,7 @@ class Decoder:
         except VqafastError as error:
             if self.opened.hwaccel is None:
                 raise
-            # The same bytes were opened before.
-            raise NvdecFailed(f"the file cannot be opened with NVDEC any more ({error})") from error
+            self._refuse_lost_card(error)
+            # What it says is of the file, and the same bytes were opened before.
+            raise NvdecFailed("the file cannot be opened with NVDEC any more") from error
         self._begin()

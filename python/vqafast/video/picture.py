@@ -59,6 +59,12 @@ class PictureReader:
             self._said.add(code)
             self._warnings.append(Warning_(code, message))
 
+    def correct(self, code: str, message: str) -> None:
+        """Append a remark in place of what was said with that code."""
+        self._warnings[:] = [warning for warning in self._warnings if warning.code != code]
+        self._said.discard(code)
+        self.warn(code, message)
+
     def read(self, picture: VideoFrame, entry: Entry) -> Frame:
         """Make the frame; it keeps `picture`'s buffers alive."""
         refuse_hdr(picture.color_trc, self._codec_tag, self._path)

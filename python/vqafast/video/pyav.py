@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,7 +19,6 @@ from vqafast.video.nvdec import NvdecFailed, on_device, open_on_gpu, picture_obs
 from vqafast.video.open import check_size, open_regular, seekable
 from vqafast.video.picture import PictureReader
 from vqafast.video.run import Run
-from vqafast.video.shots import ShotDetector
 from vqafast.video.source import Closing, Counts, Marks, Sampled, VideoInfo, Warning_
 from vqafast.video.timeline import Assembler, Chooser, Clock, Entry
 
@@ -119,21 +119,25 @@ class PyAVSource(Closing):
             # The CPU says whether the file is at fault.
             obstacle = f"NVDEC fails at the first picture ({error})"
         if obstacle is not None and decoder.hardware:
-            self._leave_card()
-            first = decoder.first_frame()
+            first = self._leave_card()
         return first, obstacle
 
-    def _leave_card(self) -> None:
-        """Start over, on the CPU."""
+    def _leave_card(self) -> VideoFrame:
+        """Start over on the CPU, and give its first frame."""
         self._pictures.restart()
         self._decoder.opened.hwaccel = None
         self._decoder.restart()
+        return self._decoder.first_frame()
 
     def close(self) -> None:
         """Release the decoder and the file; frames already handed out stay valid."""
         if not self._closed:
             self._closed = True
             self._decoder.close()
+
+    def cancel(self) -> None:
+        """Let `frames`, in another thread, end before its next sample."""
+        self._decoder.cancelled = True
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         opened, context = self._decoder.opened, self._decoder.context
@@ -187,8 +191,8 @@ class PyAVSource(Closing):
         try:
             self._decoder.restart()
         except NvdecFailed as error:
-            self._pictures.warn("decoder_fallback", f"decoded on the CPU: {error}")
-            self._leave_card()
+            self._pictures.correct("decoder_fallback", f"decoded on the CPU: {error}")
+            self.info = self._describe(self._leave_card())
 
     def frames(self, selector: Selector) -> Iterator[Sampled]:
         """Yield the samples chosen by `selector`, in order of time; a source can be read once.
@@ -197,6 +201,8 @@ class PyAVSource(Closing):
         ------
         NoFrames, CorruptVideo
             When the stream ends without any frame.
+        CudaError
+            When this process cannot use the GPU any more.
         """
         if self._used or self._closed:
             raise Unsupported("a source can be read once: open another one")
@@ -207,6 +213,8 @@ class PyAVSource(Closing):
             for sampled in self._pass(selector):
                 last = sampled.k
                 yield sampled
+                # Not while the next one is decoded: a sample may be many pictures.
+                del sampled
         except NvdecFailed as error:
             failed = str(error)
         # Outside of the handler, because the traceback would keep pictures, and so memory of the card.
@@ -216,14 +224,18 @@ class PyAVSource(Closing):
     def _rest(self, selector: Selector, last: int, reason: str) -> Iterator[Sampled]:
         """Samples behind number `last` from the CPU, with the counts and marks of the whole file."""
         there = "" if last < 0 else " from there on"
-        self._pictures.warn("decoder_fallback", f"decoded on the CPU{there}: {reason}")
-        self.counts = Counts()
-        shots = self.marks.shots
-        self.marks = Marks(keys=[], shots=None if shots is None else ShotDetector(shots.change, shots.ratio))
-        self._leave_card()
+        self._pictures.correct("decoder_fallback", f"decoded on the CPU{there}: {reason}")
+        self.counts.restart()
+        self.marks.restart()
+        info = self._describe(self._leave_card())
+        # What NVDEC gave has its layout.
+        self.info = (
+            info if last < 0 else replace(self.info, decoder=f"{self.info.decoder}, then {info.decoder}")
+        )
         for sampled in self._pass(selector):
             if sampled.k > last:
                 yield sampled
+            del sampled
 
     def _pass(self, selector: Selector) -> Iterator[Sampled]:
         decoder = self._decoder
@@ -251,7 +263,8 @@ class PyAVSource(Closing):
         finally:
             run.count()
             self.marks.end = chooser.clock.last + step
-        run.conclude()
+        if not decoder.cancelled:
+            run.conclude()
 
 
 def _usable_cpus() -> int:

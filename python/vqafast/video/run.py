@@ -101,13 +101,15 @@ class Run:
             )
 
     def samples(self) -> Iterator[Sampled]:
-        """Read to the end."""
+        """Read to the end, or until the decoder is called off."""
         planner: Planner[VideoPacket] | None = None
         for unit in self._units():
             if planner is None:
                 planner = self._planner = self._plan(unit.item)
             for step in planner.push(unit):
                 yield from self._send(step)
+        if self._decoder.cancelled:
+            return
         if planner is not None:
             for step in planner.finish():
                 yield from self._send(step)

@@ -60,6 +60,12 @@ class ShotDetector:
     _changes: list[float] = field(default_factory=list)
     _across: list[float] = field(default_factory=list)
 
+    def restart(self) -> None:
+        """Expect the first picture again."""
+        self._unseen = 0
+        for seen in (self._recent, self._times, self._changes, self._across):
+            seen.clear()
+
     def see(self, seconds: float, plane: Plane, peak: int) -> None:
         """Take the next picture.
 

@@ -153,6 +153,10 @@ class Counts:
     lost: int = 0
     dropped_samples: int = 0
 
+    def restart(self) -> None:
+        """Count from the start again."""
+        self.decoded = self.skipped = self.corrupt = self.lost = self.dropped_samples = 0
+
 
 @dataclass(slots=True)
 class Marks:
@@ -171,6 +175,14 @@ class Marks:
     keys: list[float] | None = None
     shots: ShotDetector | None = None
     end: float = 0.0
+
+    def restart(self) -> None:
+        """Note from the start again; whoever holds the detector keeps it."""
+        self.end = 0.0
+        if self.keys is not None:
+            self.keys.clear()
+        if self.shots is not None:
+            self.shots.restart()
 
 
 @dataclass(slots=True, eq=False)

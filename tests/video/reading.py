@@ -1,0 +1,58 @@
+"""What tests of NVDEC read of a source, to compare it with what the CPU gives."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tests.ops.cuda import require
+
+from vqafast.video.nvdec import to_host
+from vqafast.video.sampling import EveryFrame
+
+from . import card
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vqafast.video.pyav import PyAVSource
+    from vqafast.video.source import Frame, Sampled
+
+EVERY = EveryFrame(burst=1)
+
+
+@contextlib.contextmanager
+def on_a_whole_card() -> Iterator[None]:
+    """Mend the emulated card; it must hold nothing at the end, unless it broke."""
+    require()
+    card.mend()
+    yield
+    gc.collect()
+    broken, kept = card.broken(), card.kept()
+    card.mend()
+    card.forget()
+    assert broken or kept == {"memory": 0, "decoders": 0, "mapped": 0}
+
+
+def lumas(samples: Iterator[Sampled]) -> list[Any]:
+    return [(s.k, s.frames[0].pts, host(s.frames[0])) for s in samples]
+
+
+def host(frame: Frame) -> Any:
+    """Luma, copied."""
+    return np.array(to_host(frame).planes[0])
+
+
+def same(got: list[Any], truth: list[Any]) -> None:
+    assert [(k, pts) for k, pts, _ in got] == [(k, pts) for k, pts, _ in truth]
+    for mine, theirs in zip(got, truth, strict=True):
+        np.testing.assert_array_equal(mine[2], theirs[2])
+
+
+def messages(source: PyAVSource) -> list[str]:
+    # Raw streams have no times.
+    others = {w.code for w in source.warnings} - {"decoder_fallback", "missing_timestamps"}
+    assert others == set()
+    return [w.message for w in source.warnings if w.code == "decoder_fallback"]
