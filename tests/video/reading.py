@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tests.ops.cuda import require
+import pytest
+from tests.ops.cuda import CARD_EMULATED
 
 from vqafast.video.nvdec import to_host
 from vqafast.video.sampling import EveryFrame
-
-from . import card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,19 +18,11 @@ if TYPE_CHECKING:
     from vqafast.video.source import Frame, Sampled
 
 EVERY = EveryFrame(burst=1)
-
-
-@contextlib.contextmanager
-def on_a_whole_card() -> Iterator[None]:
-    """Mend the emulated card; it must hold nothing at the end, unless it broke."""
-    require()
-    card.mend()
-    yield
-    gc.collect()
-    broken, kept = card.broken(), card.kept()
-    card.mend()
-    card.forget()
-    assert broken or kept == {"memory": 0, "decoders": 0, "mapped": 0}
+#: Marks of tests that tell the card what to do.
+ON_THE_EMULATED_CARD = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not CARD_EMULATED, reason="needs the emulated card (tests/run_emulated_card.sh)"),
+]
 
 
 def lumas(samples: Iterator[Sampled]) -> list[Any]:
@@ -55,4 +44,8 @@ def messages(source: PyAVSource) -> list[str]:
     # Raw streams have no times.
     others = {w.code for w in source.warnings} - {"decoder_fallback", "missing_timestamps"}
     assert others == set()
+    return fallbacks(source)
+
+
+def fallbacks(source: PyAVSource) -> list[str]:
     return [w.message for w in source.warnings if w.code == "decoder_fallback"]

@@ -15,7 +15,6 @@ import av
 import numpy as np
 import pytest
 from tests import clips
-from tests.ops.cuda import CARD_EMULATED
 
 from vqafast.errors import CorruptVideo, CudaError, NotAVideo
 from vqafast.video.decoder import Decoder
@@ -25,27 +24,17 @@ from vqafast.video.sampling import EveryFrame, TimeGrid, UniformCount
 from vqafast.video.shots import ShotDetector
 
 from . import card
-from .reading import EVERY, lumas, messages, on_a_whole_card, same
+from .reading import EVERY, ON_THE_EMULATED_CARD, lumas, messages, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not CARD_EMULATED, reason="needs the emulated card (tests/run_emulated_card.sh)"),
-]
+pytestmark = [*ON_THE_EMULATED_CARD, pytest.mark.usefixtures("whole_card")]
 
 ILLEGAL_ADDRESS, UNKNOWN = 700, 999
 #: What FFmpeg calls for every picture, and passes errors of on.
 STEPS = ("cuvidDecodePicture", "cuvidMapVideoFrame64")
-
-
-@pytest.fixture(autouse=True)
-def whole() -> Iterator[None]:
-    """The card works at the start of each test, and holds nothing at its end unless it broke."""
-    with on_a_whole_card():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -12,30 +12,18 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 from tests import clips
-from tests.ops.cuda import CARD_EMULATED
 
 from vqafast.video.pyav import PyAVSource
 
 from . import card
-from .reading import EVERY, host, lumas, messages, on_a_whole_card, same
+from .reading import EVERY, ON_THE_EMULATED_CARD, fallbacks, host, lumas, messages, same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from vqafast.video.source import Sampled
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not CARD_EMULATED, reason="needs the emulated card (tests/run_emulated_card.sh)"),
-]
-
-
-@pytest.fixture(autouse=True)
-def whole() -> Iterator[None]:
-    """The card works at the start of each test, and holds nothing at its end."""
-    with on_a_whole_card():
-        yield
+pytestmark = [*ON_THE_EMULATED_CARD, pytest.mark.usefixtures("whole_card")]
 
 
 def raw(
@@ -107,13 +95,12 @@ def test_a_crop_that_changes(codec: str, option: str, tmp_path: Path) -> None:
     path.write_bytes(b"".join((tmp_path / f"{name}.{codec}").read_bytes() for name in "ab"))
     with PyAVSource(str(path)) as source:
         truth = lumas(source.frames(EVERY))
+        on_cpu = source.info.decoder
     with PyAVSource(str(path), gpu=0) as source:
         same(lumas(source.frames(EVERY)), truth)
-    said = [w.message for w in source.warnings if w.code == "decoder_fallback"]
-    assert len(said) == 1
-    assert said[0].startswith("decoded on the CPU from there on: the stream changes to 3")
-    assert "NVDEC" in source.info.decoder
-    assert source.info.decoder.endswith(f", then {codec} (FFmpeg 8.1.2, frame threads 2)")
+    (said,) = fallbacks(source)
+    assert said.startswith("decoded on the CPU from there on: the stream changes to 3")
+    assert source.info.decoder == f"{codec} (NVDEC, FFmpeg {av.ffmpeg_version_info}), then {on_cpu}"
 
 
 @pytest.mark.parametrize("encoder", ["libvpx", "libvpx-vp9"])
@@ -139,9 +126,8 @@ def test_a_call_that_changes_its_size(encoder: str, width: int, height: int, tmp
     with PyAVSource(str(path), gpu=0) as source:
         same(lumas(source.frames(EVERY)), truth)
     assert "NVDEC" in source.info.decoder
-    said = [w.message for w in source.warnings if w.code == "decoder_fallback"]
     # FFmpeg keeps NVDEC's decoder there, for pictures of the size before.
-    assert len(said) == (encoder == "libvpx" or width % 2 or height % 2)
+    assert len(fallbacks(source)) == (encoder == "libvpx" or width % 2 or height % 2)
 
 
 def test_pictures_below_what_the_card_takes(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from vqafast.video.nvdec import Card
     from vqafast.video.open import Opened
 
 # A string: av.Packet takes its parameter in the stubs only.
@@ -171,12 +172,12 @@ class Decoder:
         frames = early + self._send(packet)
         if self.hardware:
             self._refuse_other_sizes(frames)
-        if self.hardware and not all(map(on_device, frames)):
-            self._warn(
-                "decoder_fallback",
-                "decoded on the CPU in part: the stream changes to what NVDEC does not decode, or the GPU "
-                "has no memory left for it",
-            )
+            if not all(map(on_device, frames)):
+                self._warn(
+                    "decoder_fallback",
+                    "decoded on the CPU in part: the stream changes to what NVDEC does not decode, or the "
+                    "GPU has no memory left for it",
+                )
         return frames
 
     def _send(self, packet: VideoPacket | None) -> list[VideoFrame]:
@@ -236,23 +237,20 @@ class Decoder:
 
     def _refuse_failed_card(self, error: FFmpegError) -> None:
         """Raise where a packet was not refused for what is in it."""
-        if self.opened.hwaccel is None:
-            return
+        card = self.opened.hwaccel
         # FFmpeg's words for whatever a library of the driver answers, a call for memory too. It gives out the
         # picture all the same.
-        if isinstance(error, (ExternalError, MemoryError)):
-            self._refuse_lost_card(error)
-            full = isinstance(error, MemoryError)
-            reason = (
-                "the GPU's memory is full; score fewer videos at once" if full else "NVDEC refused a picture"
-            )
-            raise NvdecFailed(reason) from error
+        if card is None or not isinstance(error, (ExternalError, MemoryError)):
+            return
+        self._refuse_lost_card(card, error)
+        if isinstance(error, MemoryError):
+            raise NvdecFailed("the GPU's memory is full; score fewer videos at once") from error
+        raise NvdecFailed("NVDEC refused a picture") from error
 
-    def _refuse_lost_card(self, error: Exception) -> None:
+    def _refuse_lost_card(self, card: Card, error: Exception) -> None:
         """Raise CudaError where `error` came from a card that this process cannot use any more."""
-        card = self.opened.hwaccel
-        failure = None if card is None else card.failure()
-        if card is not None and failure is not None:
+        failure = card.failure()
+        if failure is not None:
             raise CudaError(
                 f"{self._path}: GPU {card.gpu} cannot be used by this process any more: {failure}",
                 path=self._path,
@@ -313,9 +311,10 @@ class Decoder:
         try:
             self.opened.reopen()
         except VqafastError as error:
-            if self.opened.hwaccel is None:
+            card = self.opened.hwaccel
+            if card is None:
                 raise
-            self._refuse_lost_card(error)
+            self._refuse_lost_card(card, error)
             # What it says is of the file, and the same bytes were opened before.
             raise NvdecFailed("the file cannot be opened with NVDEC any more") from error
         self._begin()
